@@ -1,0 +1,664 @@
+"""Lesson 1: tokens. How text becomes numbers, and why that is harder than it looks.
+
+A large language model (LLM) is given some text and predicts what comes next.
+It does not see letters or words. It sees tokens: pieces of text from a fixed
+list, the vocabulary, in which every piece has a number, its id. All that the
+model ever learns, it learns about these ids.
+
+    text "The cat is"  →  tokens "The" " cat" " is"  →  ids 0 1 2
+
+This lesson cuts text into sentences, words, letters and parts of words, counts
+what each way costs, and watches where each one breaks. A line behind `>>>` is
+Python, and below it stands what it gives. To try things yourself, start
+
+    python3 -i -c "from lesson_1_tokens import *"
+
+>>> tokens = word_tokens("The cat is sleeping")
+>>> tokens
+['The', ' cat', ' is', ' sleeping']
+>>> tokens_to_ids(tokens, build_vocabulary(tokens))
+[0, 1, 2, 3]
+"""
+
+import argparse
+import ast
+import codecs
+import contextlib
+import doctest
+import io
+import os
+import re
+import shutil
+import sys
+import textwrap
+import traceback
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Callable, Iterator, Optional, TextIO, Union
+
+UNKNOWN = "<UNK>"
+CORPUS = Path(__file__).resolve().parent / "corpus.txt"
+
+
+# %% Tokens: anything can be added as a token
+
+def build_vocabulary(tokens: list[str]) -> dict[str, int]:
+    """Give every distinct token an id: 0, 1, 2 and so on, by first appearance.
+
+    A vocabulary does not mind what a token is. A word, a letter, a number, an
+    emoji, a Chinese character, whole sentences and any odd string will do:
+
+    >>> kinds = ["car", "b", "123", "🌲", "车", "The sun rises in the east.",
+    ...          "我们正在学习人工智能", "a1停车b2爱c3!@#"]
+    >>> vocabulary = build_vocabulary(kinds)
+    >>> vocabulary["car"], vocabulary["车"], vocabulary["a1停车b2爱c3!@#"]
+    (0, 4, 7)
+
+    A token that comes twice has one id. The last id goes to "<UNK>", for
+    unknown: it stands for every token that nobody thought of.
+
+    >>> build_vocabulary(["the", "car", "the"])
+    {'the': 0, 'car': 1, '<UNK>': 2}
+    """
+    return {token: id for id, token in enumerate(dict.fromkeys([*tokens, UNKNOWN]))}
+
+
+def tokens_to_ids(tokens: list[str], vocabulary: dict[str, int]) -> list[int]:
+    """Replace each token by its id; a token that is not there becomes "<UNK>".
+
+    >>> vocabulary = build_vocabulary(["car", "b", "123", "🌲"])
+    >>> tokens_to_ids(["🌲", "car", "🌲"], vocabulary)
+    [3, 0, 3]
+    >>> tokens_to_ids(["car", "bus"], vocabulary)
+    [0, 4]
+
+    Raises ValueError if a token is missing and the vocabulary has no "<UNK>".
+    """
+    unknown = vocabulary.get(UNKNOWN)
+    ids = [vocabulary.get(token, unknown) for token in tokens]
+    if unknown is None and None in ids:
+        missing = tokens[ids.index(None)]
+        raise ValueError(f"the vocabulary has no token {missing!r}, and no {UNKNOWN} to stand for it")
+    return ids
+
+
+def ids_to_tokens(ids: list[int], vocabulary: dict[str, int]) -> list[str]:
+    """Go from ids back to tokens: `tokens_to_ids` the other way round.
+
+    >>> vocabulary = build_vocabulary(["car", "b", "123", "🌲"])
+    >>> ids_to_tokens([3, 0, 3], vocabulary)
+    ['🌲', 'car', '🌲']
+
+    What was unknown stays unknown. Here the word "bus" is gone for good:
+
+    >>> ids_to_tokens(tokens_to_ids(["car", "bus"], vocabulary), vocabulary)
+    ['car', '<UNK>']
+
+    Raises ValueError for an id that the vocabulary does not have.
+
+    >>> ids_to_tokens([99], vocabulary)
+    Traceback (most recent call last):
+    ValueError: the vocabulary has ids 0 to 4, and 99 is not one of them
+    """
+    token_of = {id: token for token, id in vocabulary.items()}
+    try:
+        return [token_of[id] for id in ids]
+    except KeyError as error:
+        raise ValueError(f"the vocabulary has ids 0 to {len(vocabulary) - 1}, "
+                         f"and {error.args[0]!r} is not one of them") from None
+
+
+# %% Tokens: what the model learns about one
+
+def companions(token: str, tokens: list[str], count: int = 4) -> list[str]:
+    """The tokens that come most often right after a token, the commonest first.
+
+    The id itself says nothing: 4 is no more like a car than 5 is. What a model
+    learns about a token it learns from the company that the token keeps. Here
+    is the company of two words in the stories of corpus.txt:
+
+    >>> tokens = word_tokens(read_text(CORPUS))
+    >>> companions(" dog", tokens)
+    [' is', ' ran', ' and', ' can']
+    >>> companions(" sky", tokens)
+    [' is', ' was', ' is".', ' blue?"']
+
+    A letter keeps company too: "b" begins "bird" and "book", and the character
+    "车" is a part of "汽车" (car) and "火车" (train), but not of "爱" (love).
+
+    >>> [word for word in ("bird", "cat", "book") if word.startswith("b")]
+    ['bird', 'book']
+    >>> [word for word in ("汽车", "火车", "爱") if "车" in word]
+    ['汽车', '火车']
+    """
+    following = Counter(after for before, after in zip(tokens, tokens[1:]) if before == token)
+    return [after for after, _ in following.most_common(count)]
+
+
+# %% Which way of tokenizing is best?
+
+def sentence_tokens(text: str) -> list[str]:
+    """Cut a text after each sentence; the space goes with the sentence behind it.
+
+    >>> sentence_tokens('The cat is sleeping. Is it? "Yes!" The end')
+    ['The cat is sleeping.', ' Is it?', ' "Yes!"', ' The end']
+    >>> sentence_tokens("你好。我们正在学习人工智能")
+    ['你好。', '我们正在学习人工智能']
+
+    A full stop inside a number does not end a sentence, but one behind "Mr."
+    does: to know better, one would have to understand the text.
+
+    >>> sentence_tokens("Mr. Fox ate 2.5 apples.")
+    ['Mr.', ' Fox ate 2.5 apples.']
+    """
+    ends = r"""(?:(?<=[.!?])|(?<=[.!?]["')”’]))(?=\s)|(?<=[。！？])"""
+    return [token for token in re.split(ends, text) if token]
+
+
+def word_tokens(text: str) -> list[str]:
+    """Cut a text into words; a word keeps the one space before it.
+
+    >>> word_tokens("The cat is sleeping")
+    ['The', ' cat', ' is', ' sleeping']
+
+    Because the spaces are in the tokens, the tokens join back to the text,
+    whatever it is. All three tokenizers of this lesson keep that promise.
+
+    >>> tokens = word_tokens("one  two\\n\\tthree ")
+    >>> tokens
+    ['one', ' ', ' two', '\\n', '\\t', 'three', ' ']
+    >>> "".join(tokens)
+    'one  two\\n\\tthree '
+    """
+    return re.findall(r" ?\S+|\s", text)
+
+
+def letter_tokens(text: str) -> list[str]:
+    """Cut a text into single characters: letters, spaces, signs, emoji.
+
+    >>> letter_tokens("The 🌲")
+    ['T', 'h', 'e', ' ', '🌲']
+    """
+    return list(text)
+
+
+TOKENIZERS = {"sentences": sentence_tokens, "words": word_tokens, "letters": letter_tokens}
+
+
+def show_tokens(tokens: list[str], color: Optional[bool] = None) -> str:
+    """Make the borders between tokens visible, and the characters one can't see.
+
+    On a terminal neighbours get different colours; elsewhere, or if the
+    environment sets NO_COLOR, a bar stands between them. A space is shown as ·,
+    a newline as ↵, a tab as →. Anything else that a terminal could obey instead
+    of print is spelled out, so that no text can play tricks on it.
+
+    >>> print(show_tokens(word_tokens("The cat is sleeping"), color=False))
+    The|·cat|·is|·sleeping
+    >>> print(show_tokens(["one\\n", "\\ttwo", "\\x1b[2J"], color=False))
+    one↵|→two|\\x1b[2J
+    """
+    visible = ["".join(map(_visible, token)) for token in tokens]
+    if not (wants_color() if color is None else color):
+        return "|".join(visible)
+    palette = (153, 223, 157, 218, 229)     # light backgrounds, told apart at a glance
+    return "".join(f"\033[30;48;5;{palette[place % len(palette)]}m{token}\033[0m"
+                   for place, token in enumerate(visible))
+
+
+def _visible(character: str) -> str:
+    stand_in = {" ": "·", "\n": "↵", "\t": "→"}.get(character, character)
+    return stand_in if stand_in.isprintable() else repr(stand_in)[1:-1]
+
+
+# %% Computational Cost
+
+def cost_table(text: str) -> str:
+    """Count the tokens of a text under each of the three tokenizers.
+
+    A model does the same work for every token, long or short. So the number of
+    tokens is the price of a text: in computing time, in memory, and in money
+    where tokens are sold. The slide's sentence costs 1x, 9x and 44x.
+
+    >>> print(cost_table("The quick brown fox jumps over the lazy dog."))
+               tokens  distinct  per 100 characters  cost
+    sentences       1         1                 2.3    1x  █
+    words           9         9                20.5    9x  █████
+    letters        44        29               100.0   44x  ████████████████████████
+
+    "Distinct" is the other side of the bill: the size of the vocabulary. On the
+    whole of corpus.txt, letters need many tokens and a tiny vocabulary, and
+    sentences need few tokens, of which hardly any comes a second time.
+
+    >>> print(cost_table(read_text(CORPUS)))
+               tokens  distinct  per 100 characters   cost
+    sentences    1157      1146                 1.8     1x  █
+    words       13733      2138                21.2  11.9x  █████
+    letters     64656        80               100.0  55.9x  ████████████████████████
+    """
+    cut = {name: tokenize(text) for name, tokenize in TOKENIZERS.items()}
+    cheapest = max(1, len(cut["sentences"]))
+    dearest = max(1, max(map(len, cut.values())))
+    rows = [["", "tokens", "distinct", "per 100 characters", "cost", ""]]
+    for name, tokens in cut.items():
+        rows.append([name, str(len(tokens)), str(len(set(tokens))),
+                     f"{100 * len(tokens) / max(1, len(text)):.1f}",
+                     f"{round(len(tokens) / cheapest, 1):g}x", bar(len(tokens) / dearest)])
+    return table(rows)
+
+
+# %% But there are some issues with word and sentence tokens
+
+def vocabulary_growth(text: str, steps: int = 4) -> str:
+    """Count the distinct tokens in the first part of a text, then in more of it.
+
+    After a quarter of corpus.txt we have met nearly all the letters that there
+    are. New words keep coming, and of sentences nearly every one is new. A
+    vocabulary of words is never finished; for a whole language it runs to
+    millions, and the model computes a probability for each entry at each step.
+
+    >>> print(vocabulary_growth(read_text(CORPUS)))
+    characters  letters  words  sentences
+         16164       72    970        296
+         32328       74   1426        579
+         48492       75   1791        865
+         64656       80   2138       1146
+    """
+    rows = [["characters", *reversed(list(TOKENIZERS)), ""]]
+    for step in range(1, steps + 1):
+        part = text[:len(text) * step // steps]
+        sizes = [len(set(tokenize(part))) for tokenize in reversed(list(TOKENIZERS.values()))]
+        rows.append([str(len(part)).rjust(len("characters")), *map(str, sizes), ""])
+    return table(rows)
+
+
+def seen_once(tokens: list[str]) -> float:
+    """The share of the vocabulary, from 0 to 1, that occurs only once.
+
+    One meeting is too little to learn a meaning from. Half of the words of
+    corpus.txt are met once, and of its sentences nearly all.
+
+    >>> for name, tokenize in TOKENIZERS.items():
+    ...     print(f"{name:9} {seen_once(tokenize(read_text(CORPUS))):.0%}")
+    sentences 99%
+    words     51%
+    letters   21%
+
+    Part of it is that each form of a word is a word of its own. Their ids are
+    four numbers, and nothing in the numbers says that they belong together:
+
+    >>> vocabulary = build_vocabulary(word_tokens(read_text(CORPUS)))
+    >>> tokens_to_ids([" run", " runs", " ran", " running"], vocabulary)
+    [415, 481, 156, 1489]
+    """
+    counts = Counter(tokens)
+    return sum(count == 1 for count in counts.values()) / max(1, len(counts))
+
+
+def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
+    """The tokens that a vocabulary lacks, each of which would become "<UNK>".
+
+    Here is the vocabulary of nine tenths of the stories, and a story that it
+    has never seen. Whatever it lacks, the model would not be able to read:
+
+    >>> seen, held_out = corpus_stories()
+    >>> words = build_vocabulary(word_tokens("\\n\\n".join(seen)))
+    >>> unknown_tokens(word_tokens(held_out[1]), words)
+    [' mountain', ' Planes', ' lost,', ' try.', ' rest.']
+
+    For sentences it is worse; for letters there is nothing to report.
+
+    >>> for name, tokenize in TOKENIZERS.items():
+    ...     vocabulary = build_vocabulary(tokenize("\\n\\n".join(seen)))
+    ...     tokens = tokenize("\\n\\n".join(held_out))
+    ...     unknown = unknown_tokens(tokens, vocabulary)
+    ...     print(f"{name:9} {len(unknown) / len(tokens):.0%}")
+    sentences 100%
+    words     10%
+    letters   0%
+
+    A misspelled word is lost in the same way, although every reader would know
+    what was meant. Letters carry it there and back.
+
+    >>> ids_to_tokens(tokens_to_ids(["runned", " avocdo"], words), words)
+    ['<UNK>', '<UNK>']
+    >>> letters = build_vocabulary(letter_tokens("\\n\\n".join(seen)))
+    >>> ids = tokens_to_ids(letter_tokens("runned avocdo"), letters)
+    >>> "".join(ids_to_tokens(ids, letters))
+    'runned avocdo'
+    """
+    return [token for token in tokens if token not in vocabulary]
+
+
+def corpus_stories() -> tuple[list[str], list[str]]:
+    """The stories of corpus.txt: those to learn from, and the last tenth, held out.
+
+    What is held out is never learned from. So it can serve later as the test
+    that the learner has not seen.
+
+    >>> seen, held_out = corpus_stories()
+    >>> len(seen), len(held_out)
+    (150, 16)
+    """
+    stories = read_text(CORPUS).strip().split("\n\n")
+    first_held_out = len(stories) - len(stories) // 10
+    return stories[:first_held_out], stories[first_held_out:]
+
+
+def read_text(path: Union[str, Path]) -> str:
+    """Read a UTF-8 text file; "-" reads standard input.
+
+    >>> read_text(CORPUS)[:41]
+    'The sun rises in the east. First the hill'
+
+    Raises OSError if it can't be opened, and ValueError if it is not UTF-8.
+    """
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        name = "standard input" if path == "-" else path
+        raise ValueError(f"{name} is not UTF-8 text: byte {error.start} is "
+                         f"0x{data[error.start]:02x}; save it as UTF-8 and try again") from None
+
+
+# %% Introducing: Subword tokens!
+
+def subword_tokens(text: str, subwords: list[str]) -> list[str]:
+    """Cut a text into the longest pieces that are in a list, else into letters.
+
+    With four pieces one can write six words, and the "ing" that is met in one
+    of them helps to understand the others:
+
+    >>> pieces = ["run", "play", "stay", "ing"]
+    >>> for word in ("run", "play", "playing", "stay", "staying", "running"):
+    ...     print(show_tokens(subword_tokens(word, pieces), color=False))
+    run
+    play
+    play|ing
+    stay
+    stay|ing
+    run|n|ing
+
+    The last line is where the slide slips: "running" has a second "n", and no
+    piece in its list can spell that. So every letter has to be a token as well.
+    With letters to fall back on, no word is unknown, and a misspelled one
+    still shows the part that is right:
+
+    >>> subword_tokens("runned", pieces)
+    ['run', 'n', 'e', 'd']
+    >>> "".join(subword_tokens("playing 🌲", pieces))
+    'playing 🌲'
+    """
+    longest_first = sorted(filter(None, subwords), key=len, reverse=True)
+    return re.findall("|".join([*map(re.escape, longest_first), "."]), text, re.DOTALL)
+
+
+def subword_tradeoff(text: str, sizes: tuple = (0, 10, 100, 1000)) -> str:
+    """Add the commonest words of a text as pieces; count the tokens it then takes.
+
+    Each piece makes the vocabulary larger and the text shorter. Few pieces save
+    much; after that, many more pieces save little more:
+
+    >>> print(subword_tradeoff(read_text(CORPUS)))
+    pieces  vocabulary  tokens
+         0          80   64656  ████████████████████████
+        10          90   53385  ████████████████████
+       100         180   39237  ███████████████
+      1000        1080   18005  ███████
+
+    Letters are at one end of this table and words at the other; subwords are
+    everything between. Real models take 30,000 to 250,000 of them. Which pieces
+    are the best ones? That is the question of lesson 2.
+    """
+    words = [word for word, _ in Counter(word_tokens(text)).most_common() if len(word) > 1]
+    rows = [["pieces", "vocabulary", "tokens", ""]]
+    for size in sizes:
+        tokens = subword_tokens(text, words[:size])
+        rows.append([str(size).rjust(6), str(len(set(words[:size]).union(text))), str(len(tokens)),
+                     bar(len(tokens) / max(1, len(text)))])
+    return table(rows)
+
+
+# %% Qwen2.5 Tokenizer
+
+QWEN_ENTRIES = {"sh": 927, "ual": 928, "Type": 929, "son": 930, "new": 931, "ern": 932,
+                "Ġag": 933, "AR": 934, "];Ċ": 935}
+
+
+def plain_token(entry: str) -> str:
+    """Read an entry of a real vocabulary: Ġ stands for a space, Ċ for a newline.
+
+    Qwen2.5 lists its tokens in a file, tokenizer.json. A space or a newline
+    would be hard to see there, so both are moved 256 places up in the table of
+    all characters, to where there are signs that one can print (lesson 2 does
+    it for all the bytes).
+
+    >>> chr(ord(" ") + 256), chr(ord("\\n") + 256)
+    ('Ġ', 'Ċ')
+    >>> [plain_token(entry) for entry in QWEN_ENTRIES]
+    ['sh', 'ual', 'Type', 'son', 'new', 'ern', ' ag', 'AR', '];\\n']
+
+    So id 933 is " ag" with its space, and not the "Gag" that one copy of the
+    slides prints: there the dot over the Ġ got lost and it became a G. How did
+    " ag" become a token? Many words begin with it, and it got there by being
+    counted. In corpus.txt there are
+
+    >>> words = word_tokens(read_text(CORPUS))
+    >>> sorted({word.strip(' ,."') for word in words if word.startswith(" ag")})
+    ['again', 'against', 'ago', 'agree']
+
+    The ids go from 0 to 151664. As they begin with 0, that makes 151,665 tokens,
+    one more than the slide says: 151,643 that were counted together, and 22 that
+    were added by hand.
+
+    >>> len(range(0, 151664 + 1)), 151643 + 22
+    (151665, 151665)
+    """
+    return entry.replace("Ġ", " ").replace("Ċ", "\n")
+
+
+# %% Next lesson: coding our own tokenizer
+#
+# What follows is the stage: the tools that play a lesson and draw its pictures.
+# The other three lessons use them as well.
+
+def play(module: ModuleType, step: bool = False) -> int:
+    """Play a lesson: print its docstrings in order, and run their examples.
+
+    The same words are read in the source, checked by `pytest --doctest-modules`
+    and played here, so they can't drift apart. An example that gives something
+    else than its docstring says is shown with both. Returns how many were wrong.
+    With `step` it waits for Enter before each new section.
+
+    >>> wrong = play(ModuleType("tiny", "A very short lesson."))
+    A very short lesson.
+    <BLANKLINE>
+    All 0 examples gave what the lesson says.
+    """
+    ran = wrong = 0
+    last_section = ""
+    for section, heading, docstring in _parts(module):
+        if section != last_section and step:
+            with contextlib.suppress(EOFError):
+                input("[Enter] ")
+        if section != last_section:
+            _say(f"── {section} ".ljust(_room(), "─") + "\n\n", "1;36")
+            last_section = section
+        _say(heading, "1")
+        names = dict(vars(module))
+        for piece in doctest.DocTestParser().parse(docstring):
+            if isinstance(piece, doctest.Example):
+                ran += 1
+                wrong += not _play_example(piece, names)
+            else:
+                _say_prose(piece)
+        print()
+    _say(f"{wrong} of {ran} examples went wrong." if wrong else
+         f"All {ran} examples gave what the lesson says.", "1;31" if wrong else "1;32")
+    return wrong
+
+
+def _parts(module: ModuleType) -> Iterator[tuple[str, str, str]]:
+    """Yield section, heading and docstring of a module and of all that is public in it."""
+    path = getattr(module, "__file__", None)
+    source = Path(path).read_text(encoding="utf-8") if path else repr(module.__doc__)
+    tree, lines = ast.parse(source), source.splitlines()
+    yield "", "", (ast.get_docstring(tree) or "") + "\n"
+    for node in sorted(ast.walk(tree), key=lambda node: getattr(node, "lineno", 0)):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+            titles = [line[4:].strip() for line in lines[:node.lineno] if line.startswith("# %%")]
+            signature = "" if isinstance(node, ast.ClassDef) else f"({ast.unparse(node.args)})"
+            if ast.get_docstring(node):
+                yield titles[-1] if titles else "", node.name + signature, ast.get_docstring(node) + "\n"
+
+
+def _play_example(example: doctest.Example, names: dict) -> bool:
+    """Show an example, run it and show what it gave: is that what the docstring says?"""
+    for prompt, line in zip([">>> ", *["... "] * 99], example.source.splitlines()):
+        _say(prompt + line, "32")
+    printed, error_line = io.StringIO(), None
+    with contextlib.redirect_stdout(printed):
+        try:
+            exec(compile(example.source, "<example>", "single"), names)
+        except Exception as error:
+            error_line = "".join(traceback.format_exception_only(type(error), error))
+    got = error_line or printed.getvalue()
+    expected = example.exc_msg or example.want
+    right = (bool(error_line) == bool(example.exc_msg)
+             and doctest.OutputChecker().check_output(expected, got, sum(example.options)))
+    _say(got, "33")
+    if not right:
+        _say("but the lesson says:\n" + expected, "1;31")
+    return right
+
+
+def _say_prose(text: str) -> None:
+    """Print paragraphs, filled to the window; one with indented lines is a drawing and stays."""
+    for paragraph in re.findall(r"(?:.+\n)+|\n", text):
+        is_drawing = re.search("^ ", paragraph, re.MULTILINE)
+        _say(paragraph if paragraph == "\n" or is_drawing else " ".join(paragraph.split()))
+
+
+def _room() -> int:
+    return max(20, min(shutil.get_terminal_size().columns, 100) - 1)
+
+
+def _say(text: str, color: str = "") -> None:
+    """Print text in a colour, never wider than the window."""
+    for line in text.splitlines():
+        room = _room() - (display_width(line) - len(line))
+        for piece in textwrap.wrap(line, room) or [""]:
+            print(f"\033[{color}m{piece}\033[0m" if color and wants_color() else piece)
+
+
+def display_width(text: str) -> int:
+    """The columns that a text takes on a terminal: Chinese and emoji take two each.
+
+    >>> display_width("car"), display_width("车"), display_width("🌲")
+    (3, 2, 2)
+    """
+    return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)
+
+
+def bar(share: float, width: int = 24) -> str:
+    """Draw a share between 0 and 1; whatever is more than nothing can be seen.
+
+    >>> bar(0.5, width=10), bar(0.001, width=10), bar(0, width=10)
+    ('█████', '█', '')
+    """
+    return "█" * max(int(share * width + 0.5), share > 0)
+
+
+def table(rows: list[list]) -> str:
+    """Line up rows of cells: the first and the last column to the left, numbers to the right.
+
+    >>> print(table([["", "tokens", ""], ["a cat", 12, bar(1, width=5)]]))
+           tokens
+    a cat      12  █████
+    """
+    rows = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(display_width, column)) for column in zip(*rows)]
+    lines = []
+    for first, *middle, last in rows:
+        cells = [first + " " * (widths[0] - display_width(first))]
+        cells += [cell.rjust(width) for cell, width in zip(middle, widths[1:])]
+        lines.append("  ".join([*cells, last]).rstrip())
+    return "\n".join(lines)
+
+
+def wants_color(stream: Optional[TextIO] = None) -> bool:
+    """Colour is for terminals, unless the environment variable NO_COLOR is set.
+
+    >>> wants_color(io.StringIO())
+    False
+    """
+    stream = stream or sys.stdout
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def lesson_parser(lesson: str, text_help: str, examples: list[str]) -> argparse.ArgumentParser:
+    """The command line that all the lessons share: nothing, or one text of the learner's.
+
+    >>> lesson_parser("Lesson 1", "a text", []).parse_args(["The cat"]).text
+    'The cat'
+    """
+    parser = argparse.ArgumentParser(
+        description=f"{lesson} Without a text it plays the lesson.",
+        epilog="\n".join(["examples:", *(f"  python3 {example}" for example in examples)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("text", nargs="?", help=text_help + "; - reads standard input")
+    parser.add_argument("--step", action="store_true", help="play, and wait for Enter after each section")
+    return parser
+
+
+def run_lesson(main: Callable[[], int]) -> None:
+    """Run a lesson from the command line and exit: 0, or 1 for an example gone wrong.
+
+    What the user can mend ends in one sentence and exit status 2, Ctrl-C in 130
+    and a closed pipe, as in `| head`, in 141. A character that the terminal
+    has no way to show is replaced, and never an error.
+    """
+    codecs.register_error("lesson", _replace_characters)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="lesson")
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    except KeyboardInterrupt:
+        status = 130
+    except (ValueError, OSError) as error:
+        is_file = isinstance(error, OSError) and error.filename
+        sentence = f"{error.filename}: {error.strerror}" if is_file else str(error)
+        print(f"{Path(sys.argv[0]).name}: error: {sentence}", file=sys.stderr)
+        status = 2
+    sys.exit(status)
+
+
+def _replace_characters(error: UnicodeEncodeError) -> tuple[str, int]:
+    """A codec error handler: draw with ASCII; what can't be drawn becomes a question mark."""
+    simple = dict(zip("█─·↵→│…–’", "#-_/>|~-'"))
+    return "".join(simple.get(character, "?") for character in error.object[error.start:error.end]), error.end
+
+
+def main() -> int:
+    parser = lesson_parser("Lesson 1: how text becomes tokens.",
+                           "a text to see under the three tokenizers",
+                           ["lesson_1_tokens.py --step", 'lesson_1_tokens.py "The cat is sleeping."'])
+    options = parser.parse_args()
+    if options.text is None:
+        return int(play(sys.modules[__name__], options.step) > 0)
+    text = read_text("-") if options.text == "-" else options.text
+    for name, tokenize in TOKENIZERS.items():
+        print(f"{name}\n{show_tokens(tokenize(text))}\n")
+    print(cost_table(text))
+    return 0
+
+
+if __name__ == "__main__":
+    run_lesson(main)
