@@ -1,0 +1,843 @@
+"""Lesson 2: coding our own tokenizer. And then opening everybody's.
+
+Lesson 1 left a question: which pieces of words make the best tokens? Byte-pair
+encoding (BPE) answers it by counting. Begin with single bytes. Find the pair of
+neighbours that occurs most often, make it one new token, and do it again. After
+a few hundred rounds the common words are whole and the rare ones in parts.
+
+    t h e   →   th e   →   the
+
+Philip Gage invented it in 1994 to compress files; Sennrich, Haddow and Birch
+brought it to language models in 2016, and GPT-2 in 2019 to bytes. The tokenizer
+of this file is the real thing: it opens the tokenizer.json of Qwen2.5 and gives
+the same ids, and what it trains opens in Hugging Face's `tokenizers`.
+
+>>> tokenizer = Tokenizer.train("the cat and the hat and the mat", 262)
+>>> ids = tokenizer.encode("the bat")
+>>> ids
+[258, 32, 98, 256]
+>>> tokenizer.decode(ids)
+'the bat'
+"""
+
+import heapq
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+import unicodedata
+from collections import Counter, defaultdict
+from functools import lru_cache
+from itertools import chain, groupby
+from operator import add
+from pathlib import Path
+from typing import Iterable, Iterator, Optional, Union
+
+from lesson_1_tokens import (CORPUS, TOKENIZERS, bar, lesson_parser, play, read_text, run_lesson,
+                             show_tokens, table)
+
+Pair = tuple[int, int]
+END_OF_TEXT = "<|endoftext|>"
+
+
+# %% Bytes first
+
+def text_to_bytes(text: str) -> bytes:
+    """Write a text as UTF-8 bytes: numbers from 0 to 255.
+
+    A computer keeps text as bytes. In UTF-8 an English letter is one byte, an
+    accented letter two, a Chinese character three, an emoji four:
+
+    >>> for text in ("e", "é", "车", "🌲"):
+    ...     print(text, list(text_to_bytes(text)))
+    e [101]
+    é [195, 169]
+    车 [232, 189, 166]
+    🌲 [240, 159, 140, 178]
+
+    So 256 base tokens, one for each byte, can write anything that anybody will
+    ever type. There is no <UNK> any more.
+
+    Bytes are not characters: someone has to say which bytes mean what. One copy
+    of this course's slides was read in the encoding of old Macintoshes, and 车
+    came out as three other characters. Undoing it shows what had happened:
+
+    >>> "车".encode("utf-8").decode("mac_roman")
+    'ËΩ¶'
+    >>> "ËΩ¶".encode("mac_roman").decode("utf-8")
+    '车'
+
+    Raises ValueError for half of a surrogate pair, which is no character.
+
+    >>> text_to_bytes("a\\ud83c")
+    Traceback (most recent call last):
+    ValueError: the text has a lone surrogate, '\\ud83c', at position 1; it can't be written as UTF-8
+    """
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the text has a lone surrogate, {text[error.start]!r}, at position "
+                         f"{error.start}; it can't be written as UTF-8") from None
+
+
+# %% The two steps
+
+def count_pairs(ids: list[int]) -> Counter[Pair]:
+    """Step one: count the pairs of neighbours.
+
+    >>> count_pairs([1, 2, 3, 1, 2])
+    Counter({(1, 2): 2, (2, 3): 1, (3, 1): 1})
+    """
+    return Counter(zip(ids, ids[1:]))
+
+
+def merge_pair(ids: list[int], pair: Pair, new_id: int) -> list[int]:
+    """Step two: replace a pair by a new token, wherever it stands, from the left.
+
+    >>> merge_pair([1, 2, 3, 1, 2], (1, 2), 99)
+    [99, 3, 99]
+    >>> merge_pair([1, 1, 1], (1, 1), 99)
+    [99, 1]
+    """
+    merged, position = [], 0
+    while position < len(ids):
+        if tuple(ids[position:position + 2]) == pair:
+            merged.append(new_id)
+            position += 2
+        else:
+            merged.append(ids[position])
+            position += 1
+    return merged
+
+
+def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
+    """Train BPE in the plainest way: count all pairs, merge the commonest, repeat.
+
+    Wikipedia's example, "aaabdaaabac": first "aa" becomes 256, then "ab" 257,
+    and then the two together 258. What is left of it is "258 d 258 a c".
+
+    >>> train_merges_simply("aaabdaaabac", 259)
+    {(97, 97): 256, (97, 98): 257, (256, 257): 258}
+    >>> ids = list(b"aaabdaaabac")
+    >>> for pair, new_id in train_merges_simply("aaabdaaabac", 259).items():
+    ...     ids = merge_pair(ids, pair, new_id)
+    >>> ids
+    [258, 100, 258, 97, 99]
+
+    If two pairs are equally common, the one with the lower ids is taken.
+    """
+    words = [list(text_to_bytes(word)) for word in split_words(text)]
+    merges = {}
+    for new_id in range(256, vocab_size):
+        counts = Counter()
+        for word in words:
+            counts.update(count_pairs(word))
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges[best] = new_id
+        words = [merge_pair(word, best, new_id) for word in words]
+    return merges
+
+
+# %% Why split first
+
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
+    """Cut a text into words, each with the space before it; no token crosses a cut.
+
+    Without it "dog." and "dog!" and "dog, and" would all become tokens. The
+    pattern says what a word is: any letters (\\\\p{L}), or digits (\\\\p{N}), or
+    other signs, each with one space before it if there is one; then spaces.
+
+    >>> print(show_tokens(split_words("The dog's 2 cars,  车!"), color=False))
+    The|·dog|'s|·2|·cars|,|·|·车|!
+
+    Whatever the pattern, the words join back to the text:
+
+    >>> split_words("one, two", pattern="[a-z]+")
+    ['one', ', ', 'two']
+    """
+    compiled = compile_pattern(pattern, _alphabet(text))
+    words = compiled.findall(text)
+    if sum(map(len, words)) == len(text):
+        return words
+    words, end = [], 0      # the pattern leaves gaps: what is in a gap is a word too
+    for match in compiled.finditer(text):
+        words += [text[end:match.start()], match.group()]
+        end = match.end()
+    return [word for word in [*words, text[end:]] if word]
+
+
+@lru_cache(maxsize=16)
+def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
+    r"""Turn the field's pattern language into Python's `re`, which knows no \p.
+
+    \p{Lu} is "any upper-case letter", \p{L} any letter at all: the first half
+    and the whole of a general category. `unicodedata` knows the category of
+    each character, so we write the class out. \s is written out too, for
+    Python counts four control characters as spaces that Unicode does not.
+
+    >>> compile_pattern(r"\p{L}+", "abc123xyz").pattern
+    '[\\ud800\\U00000061-\\U00000063\\U00000078-\\U0000007a]+'
+
+    `alphabet` holds, in order, all the characters that the text can have. A
+    class of all 140,000 letters makes `re` slow, and those that are not in the
+    text need not be in the class. (\ud800 is in no text; with it no class is
+    empty.) Raises ValueError for a pattern that can't be turned exactly.
+
+    >>> compile_pattern(r"\p{Han}+", "abc")
+    Traceback (most recent call last):
+    ValueError: the split pattern has \p{Han}, which is no general category of Unicode
+    """
+    parts, in_class = [], False
+    for token in re.findall(_PATTERN_TOKENS, pattern, re.DOTALL):
+        if token[0] == "\\" and token[1] in "pPsSdDwW":
+            inside = _class_of(token, alphabet)
+            parts.append(inside if in_class else f"[{inside}]")
+        elif not in_class and token in ("^", "$"):
+            parts.append(f"(?m:{token})")
+        elif not in_class and token == "(":
+            parts.append("(?:")
+        elif _reads_otherwise(token, in_class):
+            raise ValueError(f"the split pattern has {token}, which Python's re reads in another way")
+        else:
+            in_class = token != "]" if in_class else token[0] == "["
+            parts.append(token)
+    try:
+        return re.compile("".join(parts))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"Python's re can't take the split pattern {pattern!r}: {error}") from None
+
+
+_PATTERN_TOKENS = r"\\[pP]\{\^?\w*\}|\\[pP]\w|\\.|\[\^?\]?|\(\?[a-zA-Z-]*[):>]?|[?*+}]\+|&&|."
+
+
+def _reads_otherwise(token: str, in_class: bool) -> bool:
+    """Is this part of a pattern one that `re` lacks or understands in another way?"""
+    if token[0] == "\\":
+        return token == "\\" or token[1].isalnum() and token[1] not in "nrtfvaxu0"
+    if in_class:
+        return token[0] == "[" or token == "&&"
+    return len(token) > 1 and token[-1] in "+)>"
+
+
+@lru_cache(maxsize=64)
+def _class_of(token: str, alphabet: str) -> str:
+    """Write \\p{L}, \\P{L}, \\s and the like as ranges of characters of the alphabet."""
+    name = re.sub(r"\W", "", token[2:]) or token[1]
+    categories = {"s": ("Z", "Cc space"), "d": ("Nd",), "w": ("L", "M", "Nd", "Pc")}.get(name.lower(), (name,))
+    if not re.fullmatch("[sSdDwW]|L[ulmto]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?", name):
+        raise ValueError(f"the split pattern has {token}, which is no general category of Unicode")
+    negative = token[1].isupper() != ("^" in token)
+    return "\\ud800" + "".join(f"\\U{first:08x}-\\U{last:08x}" for category, first, last in _runs(alphabet)
+                               if category.startswith(categories) != negative)
+
+
+@lru_cache(maxsize=16)
+def _runs(alphabet: str) -> list[tuple[str, int, int]]:
+    """Runs of one category in an alphabet, with their first and last character."""
+    runs = []
+    for category, run in groupby(alphabet, key=_category):
+        characters = list(run)
+        runs.append((category, ord(characters[0]), ord(characters[-1])))
+    return runs
+
+
+def _category(character: str) -> str:
+    return "Cc space" if character in "\t\n\v\f\r\x85" else unicodedata.category(character)
+
+
+def _alphabet(text: str) -> str:
+    """All the characters that a text may have; of a long text just those that it has."""
+    if text.isascii():
+        return _characters_up_to(0x7F)
+    if len(text) > 100_000:
+        own = "".join(set(text))
+        return "".join(sorted({*own, *own.swapcase()}))
+    return _characters_up_to(0xFFFF if max(text) <= "\uffff" else sys.maxunicode)
+
+
+@lru_cache(maxsize=4)
+def _characters_up_to(last: int) -> str:
+    return "".join(map(chr, range(last + 1)))
+
+
+# %% Training, fast
+
+def train_merges(text: str, vocab_size: int) -> dict[Pair, int]:
+    """Train BPE on a text: the same merges as `train_merges_simply`, much sooner.
+
+    The simple trainer reads the whole text again for every merge. Three ideas
+    save that. A word that comes a thousand times is kept once, with its count.
+    After a merge only the words that hold the pair are looked at. And a heap
+    (a list that always knows its smallest entry) hands out the commonest pair.
+
+    >>> text = read_text(CORPUS)[:5000]
+    >>> train_merges(text, 300) == train_merges_simply(text, 300)
+    True
+
+    What corpus.txt teaches first: "the", and how words begin.
+
+    >>> merges = train_merges(read_text(CORPUS), 300)
+    >>> [Tokenizer(merges).decode([id]) for id in range(256, 266)]
+    ['he', ' t', ' a', ' the', ' s', ' i', ' w', 'nd', ' o', ' b']
+
+    Learns fewer if the text has no more pairs. Raises ValueError if vocab_size
+    is below 256, for the bytes are always there.
+    """
+    return _train_on_counts(Counter(split_words(text)), vocab_size)
+
+
+def _train_on_counts(word_counts: "Counter[str]", vocab_size: int) -> dict[Pair, int]:
+    if vocab_size < 256:
+        raise ValueError(f"a vocabulary of {vocab_size} is too small: the 256 bytes are always in it")
+    # A word is kept as a string with one character per token, so that merging
+    # a pair is str.replace, and a pair is a string of two characters.
+    words = [text_to_bytes(word).decode("latin-1") for word in word_counts]
+    counts = list(word_counts.values())
+    pair_counts, holders = defaultdict(int), defaultdict(set)
+    for place, word in enumerate(words):
+        for pair in map(add, word, word[1:]):
+            pair_counts[pair] += counts[place]
+            holders[pair].add(place)
+    heap = [(-count, pair) for pair, count in pair_counts.items()]
+    heapq.heapify(heap)
+    merges = {}
+    for new_id in progress(range(256, vocab_size), "learning merges"):
+        while heap and -heap[0][0] != pair_counts[heap[0][1]]:
+            heapq.heappop(heap)     # its count has changed since it was put there
+        if not heap:
+            break
+        pair = heapq.heappop(heap)[1]
+        merges[ord(pair[0]), ord(pair[1])] = new_id
+        changes = _replace_pair(pair, chr(new_id), words, counts, holders)
+        for changed, change in changes.items():
+            pair_counts[changed] += change
+            if change and pair_counts[changed]:
+                heapq.heappush(heap, (-pair_counts[changed], changed))
+    return merges
+
+
+def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], holders: dict) -> dict[str, int]:
+    """Merge a pair in the words that hold it; by how much did the count of each pair change?"""
+    changes = defaultdict(int)
+    for place in holders.pop(pair):
+        old_word, count = words[place], counts[place]
+        new_word = words[place] = old_word.replace(pair, new)
+        for gone in map(add, old_word, old_word[1:]):
+            changes[gone] -= count
+        for made in map(add, new_word, new_word[1:]):
+            changes[made] += count
+            if new in made:
+                holders[made].add(place)
+    return changes
+
+
+def race(sizes: Iterable[tuple[int, int]], text: str) -> str:
+    """Let the two trainers run, and draw how long each takes.
+
+    The simple one takes as long as the text is, times the number of merges. The
+    fast one hardly notices either of them. These are the times of this machine:
+
+    >>> sizes = [(2000, 50), (4000, 50), (4000, 100), (8000, 100)]
+    >>> print(race(sizes, read_text(CORPUS)))       # doctest: +ELLIPSIS
+    characters  merges ...simple ...
+          2000      50 ...
+    """
+    rows = [["characters", "merges", "simple", "fast", ""]]
+    for characters, merges in sizes:
+        seconds = []
+        for train in (train_merges_simply, train_merges):
+            start = time.perf_counter()
+            train(text[:characters], 256 + merges)
+            seconds.append(time.perf_counter() - start)
+        rows.append([str(characters).rjust(10), merges, *(f"{second:.3f} s" for second in seconds), ""])
+    slowest = max(float(row[2][:-2]) for row in rows[1:])
+    for row in rows[1:]:
+        row[-1] = bar(float(row[2][:-2]) / slowest)
+    return table(rows)
+
+
+def progress(steps: Iterable, label: str) -> Iterator:
+    """Go through the steps of long work and draw a bar with the time left.
+
+    Only on a terminal, on stderr, and only if it takes longer than a moment.
+
+    >>> sum(progress(range(5), "adding"))
+    10
+    """
+    steps = list(steps)
+    start = drawn = time.monotonic()
+    for done, step in enumerate(steps):
+        yield step
+        now = time.monotonic()
+        if now - drawn > 0.2 and sys.stderr.isatty():
+            drawn, left = now, (now - start) / (done + 1) * (len(steps) - done - 1)
+            print(f"\r{label} {bar((done + 1) / len(steps)):24} {left:3.0f} s left ", end="", file=sys.stderr)
+    if drawn > start:
+        print("\r" + " " * (len(label) + 40) + "\r", end="", file=sys.stderr)
+
+
+# %% The tokenizer: encode and decode
+
+class Tokenizer:
+    """Text to ids and back, by byte-level BPE.
+
+    `vocabulary` gives each token, as bytes, its id; the special tokens are in
+    it. `merges` gives each pair of ids the id of the merged token, in the order
+    in which they were learned, the most common first.
+
+    >>> tokenizer = Tokenizer.train("the then them the", 259, ["<|endoftext|>"])
+    >>> list(tokenizer.vocabulary)[256:]
+    [b'he', b'the', b'<|endoftext|>']
+    """
+
+    def __init__(self, merges: dict[Pair, int], vocabulary: Optional[dict[bytes, int]] = None,
+                 added_tokens: Optional[dict[str, int]] = None, special_tokens: Optional[set[str]] = None,
+                 normalized_tokens: Iterable[str] = (), patterns: Iterable[str] = (GPT2_PATTERN,),
+                 nfc: bool = False, ignore_merges: bool = False):
+        self.merges, self.patterns, self.nfc, self.ignore_merges = merges, list(patterns), nfc, ignore_merges
+        self._bpe_vocabulary = _vocabulary_of(merges) if vocabulary is None else vocabulary
+        self.added_tokens = added_tokens or {}
+        self.special_tokens = set(self.added_tokens) if special_tokens is None else special_tokens
+        self.normalized_tokens = set(normalized_tokens)
+        added = {text_to_bytes(token): id for token, id in self.added_tokens.items()}
+        self.vocabulary = {**self._bpe_vocabulary, **added}
+        self._bytes_of = {id: token for part in (self._bpe_vocabulary, added) for token, id in part.items()}
+        self._byte_ids = [self._bpe_vocabulary[bytes([byte])] for byte in range(256)]
+        self._rank_of = {pair: rank for rank, pair in enumerate(merges)}
+        self._merged = list(merges.values())
+        self._word_ids = lru_cache(maxsize=2 ** 17)(self._encode_word)
+
+    def __len__(self) -> int:
+        return len(self._bytes_of)
+
+    @classmethod
+    def train(cls, text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> "Tokenizer":
+        """Learn a tokenizer of at most vocab_size tokens from a text.
+
+        The special tokens are counted in, and get the last ids. Where one stands
+        in the text, the text is cut, and nothing is learned across it.
+
+        >>> len(Tokenizer.train("the then them the", 258, [END_OF_TEXT]))
+        258
+        """
+        special_tokens = list(dict.fromkeys(special_tokens))
+        parts = re.split("|".join(map(re.escape, special_tokens)) or r"\Z", text)
+        counts = Counter(chain.from_iterable(map(split_words, parts)))
+        merges = _train_on_counts(counts, vocab_size - len(special_tokens))
+        ids = range(256 + len(merges), 256 + len(merges) + len(special_tokens))
+        return cls(merges, added_tokens=dict(zip(special_tokens, ids)))
+
+    def encode(self, text: str, allowed_special: Union[str, Iterable[str]] = ()) -> list[int]:
+        """Turn a text into ids.
+
+        Each word begins as bytes, and the merges are done in the order in which
+        they were learned. A word that was met before is looked up.
+
+        >>> tokenizer = Tokenizer.train("the then them the", 259, [END_OF_TEXT])
+        >>> tokenizer.encode("the hat")
+        [257, 32, 104, 97, 116]
+
+        A special token steers the model: this one says that a document is over.
+        If a user could write it in a message, they could end the conversation
+        or forge the next speaker. So in a text it is plain text, thirteen bytes,
+        unless the programmer allows it: by a set of them, or by "all".
+
+        >>> len(tokenizer.encode(END_OF_TEXT))
+        13
+        >>> tokenizer.encode(END_OF_TEXT, allowed_special="all")
+        [258]
+
+        Raises ValueError if the text has half of a surrogate pair.
+        """
+        text_to_bytes(text)
+        allowed = self.special_tokens if allowed_special == "all" else self.special_tokens & set(allowed_special)
+        names = (self.added_tokens.keys() - self.special_tokens) | allowed
+        ids = []
+        for part in _cut_out(names - self.normalized_tokens, text):
+            if part in names:
+                ids.append(self.added_tokens[part])
+                continue
+            part = _to_nfc(part) if self.nfc else part
+            for piece in _cut_out(names & self.normalized_tokens, part):
+                ids += [self.added_tokens[piece]] if piece in names else self._encode_plain(piece)
+        return ids
+
+    def _encode_plain(self, text: str) -> Iterable[int]:
+        words = [text]
+        for pattern in self.patterns:
+            words = chain.from_iterable([split_words(word, pattern) for word in words])
+        return chain.from_iterable(map(self._word_ids, words))
+
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        data = word.encode("utf-8")
+        if self.ignore_merges and data in self._bpe_vocabulary:
+            return (self._bpe_vocabulary[data],)
+        ids = [self._byte_ids[byte] for byte in data]
+        return tuple(self._merge(ids) if len(ids) < 200 else self._merge_long(ids))
+
+    def _merge(self, ids: list[int], done: Optional[list] = None) -> list[int]:
+        """Merge the ids of a word: the pair that was learned first, until none is left."""
+        rank_of, never = self._rank_of.get, len(self._merged)
+        ranks = [rank_of(pair, never) for pair in zip(ids, ids[1:])]
+        while ranks:
+            lowest = min(ranks)
+            if lowest == never:
+                break
+            at = ranks.index(lowest)
+            ids[at] = self._merged[lowest]
+            del ids[at + 1], ranks[at]
+            if at:
+                ranks[at - 1] = rank_of((ids[at - 1], ids[at]), never)
+            if at < len(ranks):
+                ranks[at] = rank_of((ids[at], ids[at + 1]), never)
+            if done is not None:
+                done.append((list(ids), lowest))
+        return ids
+
+    def _merge_long(self, ids: list[int]) -> list[int]:
+        """The same result in n log n steps, for a "word" of thousands of letters.
+
+        The tokens are a linked list, and a heap keeps rank and place of every
+        pair that can be merged. An entry whose pair is gone is passed over.
+        """
+        end, rank_of = len(ids), self._rank_of
+        after, before = list(range(1, end + 1)), list(range(-1, end - 1))
+        heap = [rank_of[pair] * end + place for place, pair in enumerate(zip(ids, ids[1:])) if pair in rank_of]
+        heapq.heapify(heap)
+        while heap:
+            rank, left = divmod(heapq.heappop(heap), end)
+            right = after[left]
+            if right == end or rank_of.get((ids[left], ids[right])) != rank:
+                continue
+            ids[left], ids[right] = self._merged[rank], None
+            after[left] = following = after[right]
+            if following < end:
+                before[following] = left
+                if (ids[left], ids[following]) in rank_of:
+                    heapq.heappush(heap, rank_of[ids[left], ids[following]] * end + left)
+            if before[left] >= 0 and (ids[before[left]], ids[left]) in rank_of:
+                heapq.heappush(heap, rank_of[ids[before[left]], ids[left]] * end + before[left])
+        return [id for id in ids if id is not None]
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Turn ids back into bytes: look up the bytes of each, and join them.
+
+        >>> Tokenizer.train("the then them the", 258).decode_bytes([257, 33])
+        b'the!'
+
+        Raises ValueError for what is no id of this tokenizer.
+
+        >>> Tokenizer.train("the then them the", 258).decode_bytes([999])
+        Traceback (most recent call last):
+        ValueError: 999 is no id of this tokenizer of 258 tokens
+        """
+        ids = list(ids)
+        for id in ids:
+            if not isinstance(id, int) or id not in self._bytes_of:
+                raise ValueError(f"{id!r} is no id of this tokenizer of {len(self)} tokens")
+        return b"".join([self._bytes_of[id] for id in ids])
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Turn ids back into text: join the bytes, and read them as UTF-8.
+
+        Any text comes back exactly. But a token may end in the middle of a
+        character; what is no UTF-8 is shown as �.
+
+        >>> tokenizer = Tokenizer.train("the then them the", 258)
+        >>> ids = tokenizer.encode("the 车")
+        >>> ids
+        [257, 32, 232, 189, 166]
+        >>> tokenizer.decode(ids), tokenizer.decode(ids[:-1])
+        ('the 车', 'the �')
+        """
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def show(self, ids: Iterable[int]) -> str:
+        """Show tokens with the borders between them; bytes that are no character as \\\\xe8.
+
+        >>> tokenizer = Tokenizer.train("the then them the", 258)
+        >>> tokenizer.show(tokenizer.encode("the 车")).split("|")
+        ['the', '·', '\\\\xe8', '\\\\xbd', '\\\\xa6']
+        """
+        return show_tokens([self._bytes_of[id].decode("utf-8", "backslashreplace") for id in ids])
+
+    def explain(self, word: str) -> str:
+        """Show how a word is merged, step by step, from its bytes to its tokens.
+
+        >>> print(Tokenizer.train("the then them the", 258).explain("then"))
+        t|h|e|n
+        t|he|n   256 = h + e
+        the|n    257 = t + he
+        """
+        ids = [self._byte_ids[byte] for byte in text_to_bytes(word)]
+        pairs = list(self.merges)
+        rows = [[self.show(ids), ""]]
+        steps = []
+        self._merge(ids, steps)
+        for ids, rank in steps:
+            left, right = (self.show([part]) for part in pairs[rank])
+            rows.append([self.show(ids), f"{self._merged[rank]} = {left} + {right}"])
+        return table(rows)
+
+    def save(self, path: Union[str, Path]) -> None:
+        """Write the tokenizer as a tokenizer.json, which Hugging Face `tokenizers` opens.
+
+        The file is written beside the old one and put in its place when it is
+        whole, so that an interruption loses nothing.
+        """
+        letter_of = byte_letters()
+        names = {id: "".join(map(letter_of.__getitem__, token)) for token, id in self._bpe_vocabulary.items()}
+        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+        splits = [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+                  for pattern in self.patterns]
+        added = [{"id": id, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+                  "normalized": False, "special": token in self.special_tokens}
+                 for token, id in self.added_tokens.items()]
+        model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                 "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                 "ignore_merges": self.ignore_merges, "vocab": {name: id for id, name in names.items()},
+                 "merges": [f"{names[left]} {names[right]}" for left, right in self.merges]}
+        write_whole(path, json.dumps({
+            "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+            "normalizer": {"type": "NFC"} if self.nfc else None,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
+            "post_processor": byte_level, "decoder": byte_level, "model": model,
+        }, ensure_ascii=False, indent=1).encode("utf-8"))
+
+    @classmethod
+    def load(cls, path: Union[str, Path]) -> "Tokenizer":
+        """Open a tokenizer.json: one that was saved here, or that of a real LLM.
+
+        It must be byte-level BPE, as those of GPT-2, Llama 3, Qwen and many more.
+        `encode` then gives the ids of the text itself: what a post_processor puts
+        around it, such as a first token for the whole document, is left out.
+
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Tokenizer.train("the then them the", 258).save(folder + "/tokenizer.json")
+        ...     Tokenizer.load(folder + "/tokenizer.json").encode("the hat")
+        [257, 32, 104, 97, 116]
+
+        Raises ValueError, with the part that is to blame, for a file that is
+        damaged or asks for something that would be done otherwise here.
+        """
+        data = Path(path).read_bytes()
+        try:
+            return cls(**_settings_of(json.loads(data)))
+        except KeyError as error:
+            reason = f"it has no {error.args[0]!r}"
+        except (TypeError, AttributeError, IndexError, RecursionError) as error:
+            reason = f"it is not built like one ({error})"
+        except ValueError as error:
+            reason = str(error)
+        raise ValueError(f"{path} can't be opened as a tokenizer.json: {reason}")
+
+
+def _vocabulary_of(merges: dict[Pair, int]) -> dict[bytes, int]:
+    tokens = [bytes([byte]) for byte in range(256)]
+    for left, right in merges:
+        tokens.append(tokens[left] + tokens[right])
+    return {token: id for id, token in enumerate(tokens)}
+
+
+def _to_nfc(text: str) -> str:
+    """Write é as one character, never as e and an accent. Line by line: most need no look."""
+    return "".join(line if line.isascii() else unicodedata.normalize("NFC", line)
+                   for line in text.splitlines(keepends=True))
+
+
+def _cut_out(names: set[str], text: str) -> list[str]:
+    """Cut a text before and after each of the names, the longest first."""
+    if not names:
+        return [text]
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    return re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text)
+
+
+# %% tokenizer.json: everybody's tokenizers
+
+def byte_letters() -> dict[int, str]:
+    """The letter that stands for each byte in a tokenizer.json.
+
+    JSON holds text, and not every row of bytes is text. So GPT-2 gave each byte
+    a letter that can be printed. 188 bytes have one of their own. The other 68,
+    such as the space and the newline, get the characters from 256 on: that is
+    where Ġ and Ċ come from.
+
+    >>> letters = byte_letters()
+    >>> letters[ord("a")], letters[ord(" ")], letters[ord("\\n")]
+    ('a', 'Ġ', 'Ċ')
+    >>> "".join(letters[byte] for byte in " 车".encode("utf-8"))
+    'Ġè½¦'
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    moved = [byte for byte in range(256) if byte not in printable]
+    return {**{byte: chr(byte) for byte in printable}, **{byte: chr(256 + place) for place, byte in enumerate(moved)}}
+
+
+def _settings_of(file: dict) -> dict:
+    """Check a tokenizer.json part by part, and read what `Tokenizer` needs of it."""
+    for part in ("truncation", "padding"):
+        _require(file.get(part) is None, f"its {part} would change the ids")
+    for part, key, types in (("normalizer", "normalizers", ["NFC"]), ("decoder", "decoders", ["ByteLevel"]),
+                             ("post_processor", "processors", ["ByteLevel", "TemplateProcessing"])):
+        for step in _steps(file.get(part), key):
+            _require(step["type"] in types, f"its {part} {step['type']!r} is not one of those known here: {types}")
+    model = file["model"]
+    _require(model.get("type", "BPE") == "BPE", f"its model is {model.get('type')!r}, and not 'BPE'")
+    for part in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
+        _require(not model.get(part), f"its model asks for {part}")
+    ids = model["vocab"]
+    _require(all(type(id) is int and id >= 0 for id in ids.values()), "an id in its vocabulary is no whole number")
+    _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
+    added = file.get("added_tokens") or []
+    for token in added:
+        asks = [part for part in ("single_word", "lstrip", "rstrip") if token.get(part)]
+        _require(not asks, f"its added token {token['content']!r} asks for {asks}")
+        _require(type(token["id"]) is int and token["content"], f"its added token {token} is not one")
+    return {"vocabulary": _read_vocabulary(ids), "merges": _read_merges(model["merges"], ids),
+            "added_tokens": {token["content"]: token["id"] for token in added},
+            "special_tokens": {token["content"] for token in added if token.get("special")},
+            "normalized_tokens": {token["content"] for token in added if token.get("normalized")},
+            "patterns": _read_patterns(_steps(file.get("pre_tokenizer"), "pretokenizers")),
+            "nfc": bool(_steps(file.get("normalizer"), "normalizers")), "ignore_merges": bool(model.get("ignore_merges"))}
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
+
+
+def _steps(part: Optional[dict], key: str) -> list[dict]:
+    """A part of the file is nothing, one step, or a sequence of parts."""
+    if part is None:
+        return []
+    return list(chain.from_iterable(_steps(step, key) for step in part[key])) if part["type"] == "Sequence" else [part]
+
+
+def _read_vocabulary(ids: dict[str, int]) -> dict[bytes, int]:
+    """Turn the letters of each token back into bytes."""
+    byte_of = str.maketrans({letter: chr(byte) for byte, letter in byte_letters().items()})
+    vocabulary = {}
+    for token, id in ids.items():
+        try:
+            vocabulary[token.translate(byte_of).encode("latin-1")] = id
+        except UnicodeEncodeError:      # not written in byte letters: an added token
+            vocabulary[text_to_bytes(token)] = id
+    missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
+    _require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
+    return vocabulary
+
+
+def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
+    """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    _require(all(len(pair) == 2 for pair in pairs), "one of its merges is not a pair")
+    try:
+        read = {(ids[left], ids[right]): ids[left + right] for left, right in pairs}
+    except KeyError as error:
+        raise ValueError(f"a merge needs the token {error.args[0]!r}, which is not in its vocabulary") from None
+    _require(len(read) == len(pairs), "it lists a merge twice")
+    return read
+
+
+def _read_patterns(steps: list[dict]) -> list[str]:
+    """The patterns by which the text is split, one after the other; the last step makes bytes."""
+    _require(bool(steps) and steps[-1]["type"] == "ByteLevel", "its pre_tokenizer does not end with ByteLevel")
+    _require(not steps[-1].get("add_prefix_space"), "its pre_tokenizer asks for add_prefix_space")
+    patterns = []
+    for step in steps[:-1]:
+        _require(step["type"] == "Split", f"its pre_tokenizer {step['type']!r} is not one of Split and ByteLevel")
+        _require(step["behavior"] == "Isolated" and not step.get("invert"), "its Split is not plainly 'Isolated'")
+        _require("Regex" in step["pattern"], "its Split has no Regex")
+        patterns.append(step["pattern"]["Regex"])
+    patterns += [GPT2_PATTERN] if steps[-1].get("use_regex", True) else []
+    for pattern in patterns:
+        compile_pattern(pattern, _characters_up_to(0x7F))
+    return patterns
+
+
+def write_whole(path: Union[str, Path], data: bytes) -> None:
+    """Write a file beside the old one, then put it in its place, all or nothing.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_whole(folder + "/file", b"data")
+    ...     Path(folder, "file").read_bytes()
+    b'data'
+    """
+    path = Path(path)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+
+
+# %% See it
+
+COURSE_VOCAB_SIZE = 768
+
+
+@lru_cache(maxsize=1)
+def course_tokenizer() -> Tokenizer:
+    """The tokenizer of this course: trained on corpus.txt, once per process.
+
+    >>> tokenizer = course_tokenizer()
+    >>> print(tokenizer.show(tokenizer.encode("The sun is shining, and the sky is")))
+    The|·sun|·is|·sh|in|ing|,|·and|·the|·sky|·is
+    """
+    return Tokenizer.train(read_text(CORPUS), COURSE_VOCAB_SIZE, [END_OF_TEXT])
+
+
+def main() -> int:
+    parser = lesson_parser("Lesson 2: our own tokenizer.", "a text to see as tokens and ids",
+                           ['lesson_2_coding_tokenizer.py "The cat is sleeping."',
+                            "lesson_2_coding_tokenizer.py --train corpus.txt --vocab-size 500 --save tokenizer.json"])
+    parser.add_argument("--tokenizer", metavar="FILE", help="use this tokenizer.json, such as Qwen2.5's")
+    parser.add_argument("--train", metavar="FILE", help="train a tokenizer on this text")
+    parser.add_argument("--vocab-size", type=int, default=COURSE_VOCAB_SIZE, metavar="N", help="how many tokens to learn, with the 256 bytes (default %(default)s)")
+    parser.add_argument("--save", metavar="FILE", help="save the tokenizer as a tokenizer.json")
+    options = parser.parse_args()
+    if options.train and options.tokenizer:
+        parser.error("--train makes a tokenizer and --tokenizer opens one: choose one of them")
+    if not (options.text is not None or options.train or options.save or options.tokenizer):
+        return int(play(sys.modules[__name__], options.step) > 0)
+    if options.train:
+        tokenizer = Tokenizer.train(read_text(options.train), options.vocab_size, [END_OF_TEXT])
+        few = f", for the text has no more pairs to merge" if len(tokenizer) < options.vocab_size else ""
+        print(f"learned {len(tokenizer)} tokens from {options.train}{few}")
+    else:
+        tokenizer = Tokenizer.load(options.tokenizer) if options.tokenizer else course_tokenizer()
+    if options.save:
+        tokenizer.save(options.save)
+        print(f"saved {options.save}")
+    if options.text is not None:
+        _show_text(tokenizer, read_text("-") if options.text == "-" else options.text)
+    return 0
+
+
+def _show_text(tokenizer: Tokenizer, text: str) -> None:
+    """The tokens of a text, their ids, how the first word was merged, and what lesson 1 would need."""
+    ids = tokenizer.encode(text)
+    print(tokenizer.show(ids))
+    print(" ".join(map(str, ids)), end="\n\n")
+    if text:
+        first_word = split_words(text, *tokenizer.patterns[:1])[0]
+        print(tokenizer.explain(first_word), end="\n\n")
+    counts = {"byte-pair tokens": len(ids), **{name: len(cut(text)) for name, cut in TOKENIZERS.items()}}
+    most = max(1, *counts.values())
+    print(table([[name, count, bar(count / most)] for name, count in counts.items()]))
+
+
+if __name__ == "__main__":
+    run_lesson(main)
