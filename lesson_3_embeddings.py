@@ -1,0 +1,922 @@
+"""Lesson 3: embeddings. Every token becomes a vector, and the vectors are learned.
+
+An id is only a number in a list: 4 is no more like a car than 5 is. So the first
+thing that a language model does with an id is to look up a vector, the embedding
+of the token, and from there on it works with vectors alone. Similar tokens have
+similar vectors. Nobody writes these down. They are learned, by predicting the
+next token again and again.
+
+    ids 0 1 2  →  rows 0, 1 and 2 of a matrix  →  a prediction  →  a score for every token
+
+This lesson looks vectors up and compares them, then learns some from corpus.txt,
+in lists of lists, and at last reads those of a real LLM from its own file.
+
+>>> embeddings = [[0.84, 0.01], [0.42, 0.97], [0.73, 0.04]]
+>>> lookup(embeddings, [2, 0])
+[[0.73, 0.04], [0.84, 0.01]]
+>>> round(cosine_similarity(embeddings[2], embeddings[0]), 3)
+0.999
+"""
+
+import hashlib
+import heapq
+import html
+import json
+import math
+import os
+import random
+import struct
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, chain, islice, product
+from operator import mul
+from pathlib import Path
+from typing import BinaryIO, Callable, Iterable, Iterator, Optional, Union
+
+from lesson_1_tokens import (CORPUS, bar, corpus_stories, display_width, lesson_parser, play, read_text,
+                             run_lesson, show_tokens, table, tokens_to_ids, word_tokens)
+from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer, progress,
+                                       write_whole)
+
+Vector = list[float]
+Matrix = list[list[float]]
+
+CAR, GRASS = [0.84, 0.01, 0.31, 0.03], [0.01, 0.97, 0.89, 0.82]
+DOG, CAT = [0.42, 0.97, 0.95], [0.73, 0.04, 0.01]
+FEATURES = ["fluffiness", "willingness to save your life", "gratefulness"]
+SLIDE_TOKENS = ["The", " car", " is", " fast", " and", " red.", ","]
+SLIDE_MATRIX = [[0.12, 0.34, 0.56, 0.78], [0.84, 0.01, 0.31, 0.03], [0.23, 0.45, 0.67, 0.89],
+                [0.91, 0.12, 0.34, 0.56], [0.78, 0.90, 0.12, 0.34], [0.56, 0.78, 0.90, 0.12],
+                [0.55, 0.66, 0.77, 0.88]]
+
+
+# %% Introducing: Vector Embeddings
+
+def length(vector: Vector) -> float:
+    """The length of a vector: how far it is from the origin to its point.
+
+    A point on paper has two numbers, a point in a room has three. The same row
+    of numbers, seen as an arrow from the origin, is a vector. Its length comes
+    from Pythagoras, and the formula does not mind how many numbers there are:
+
+    >>> length([3, 4]), length([2, 3, 6]), round(length(CAR), 3)
+    (5.0, 7.0, 0.896)
+    """
+    return math.sqrt(dot(vector, vector))
+
+
+def dot(a: Vector, b: Vector) -> float:
+    """The dot product: multiply number by number, and add up.
+
+    >>> dot([1, 2, 3], [4, 5, 6])
+    32
+
+    It is large when both vectors are large in the same places. A dog has much
+    of what the slides ask for in a rescuer, a cat has hardly any:
+
+    >>> rescuer = [0.0, 1.0, 1.0]     # of fluffiness, saving your life, gratefulness
+    >>> round(dot(DOG, rescuer), 2), round(dot(CAT, rescuer), 2)
+    (1.92, 0.05)
+
+    Raises ValueError for vectors of different lengths.
+
+    >>> dot(CAR, CAT)
+    Traceback (most recent call last):
+    ValueError: these vectors have 4 and 3 numbers; both need the same
+    """
+    if len(a) != len(b):
+        raise ValueError(f"these vectors have {len(a)} and {len(b)} numbers; both need the same")
+    return sum(map(mul, a, b))
+
+
+def cosine_similarity(a: Vector, b: Vector) -> float:
+    """The cosine of the angle between two vectors: 1 is the same direction.
+
+    It is the dot product of two arrows, both cut to length 1. So it only asks
+    where they point: 1 the same way, 0 at a right angle, -1 the opposite way.
+
+    >>> cosine_similarity([3, 4], [6, 8]), cosine_similarity([1, 0], [0, 5])
+    (1.0, 0.0)
+    >>> cosine_similarity([1, 0], [-2, 0])
+    -1.0
+    >>> round(cosine_similarity(CAR, GRASS), 2), round(cosine_similarity(DOG, CAT), 2)
+    (0.23, 0.34)
+
+    The slides give each number a name, and warn that a real one has none. Here
+    is why: turn all the arrows together, and every number changes, but no angle
+    does. A model learns the angles; which way the axes point is an accident.
+
+    >>> def turn(v): return [0.6 * v[0] + 0.8 * v[1], 0.6 * v[1] - 0.8 * v[0], v[2]]
+    >>> [round(number, 2) for number in turn(DOG)]
+    [1.03, 0.25, 0.95]
+    >>> round(cosine_similarity(turn(DOG), turn(CAT)), 2)
+    0.34
+
+    Raises ValueError for a vector of zeros, which has no direction.
+    """
+    lengths = length(a) * length(b)
+    if lengths == 0:
+        raise ValueError("a vector of zeros has no direction, so it has no cosine similarity")
+    return max(-1.0, min(1.0, dot(a, b) / lengths))
+
+
+def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int, float]]:
+    """The k rows of a matrix that point most nearly where a vector points.
+
+    Returns row ids with their cosine similarity, best first; of equal ones the
+    lower id. A row of zeros points nowhere and is left out.
+
+    >>> [(SLIDE_TOKENS[id], round(cosine, 2)) for id, cosine in nearest(CAR, SLIDE_MATRIX, 3)]
+    [(' car', 1.0), (' fast', 0.88), (' red.', 0.64)]
+    """
+    own_length = length(vector)
+    if own_length == 0:
+        raise ValueError("a vector of zeros has no direction, so nothing is near to it")
+    cosines = ((dot(vector, row) / (own_length * length(row)), -id) for id, row in enumerate(matrix) if any(row))
+    return [(-id, cosine) for cosine, id in heapq.nlargest(k, cosines)]
+
+
+# %% How LLMs use vector embeddings
+
+def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
+    """Pluck the rows of a matrix: for each id the vector at that position.
+
+    The embeddings of a vocabulary are one matrix, with as many rows as there are
+    tokens: the token with id 0 has row 0. Here are seven tokens of the slides.
+
+    >>> vocabulary = {token: id for id, token in enumerate(SLIDE_TOKENS)}
+    >>> tokens_to_ids(["The", " car", " is", " fast"], vocabulary)
+    [0, 1, 2, 3]
+    >>> lookup(SLIDE_MATRIX, [0, 1])
+    [[0.12, 0.34, 0.56, 0.78], [0.84, 0.01, 0.31, 0.03]]
+
+    Token and vector are not tied: the id stands between them. So the vectors of
+    another model, or of tomorrow's version, swap in under the same tokenizer:
+
+    >>> other_matrix = [[1.0, 0.0], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]
+    >>> lookup(other_matrix, [0, 1])
+    [[1.0, 0.0], [0.9, 0.1]]
+
+    Raises ValueError for an id that has no row.
+
+    >>> lookup(SLIDE_MATRIX, [7])
+    Traceback (most recent call last):
+    ValueError: there is no row 7 in a matrix of 7 rows, which are counted from 0
+    """
+    for id in ids:
+        if not (isinstance(id, int) and 0 <= id < len(matrix)):
+            raise ValueError(f"there is no row {id!r} in a matrix of {len(matrix)} rows, which are counted from 0")
+    return [matrix[id] for id in ids]
+
+
+def one_hot(id: int, size: int) -> Vector:
+    """A vector of zeros with a single 1, at the place of an id.
+
+    Frameworks call the embedding matrix a layer, and a layer multiplies. It is
+    the same thing: a one-hot vector times a matrix adds up all the rows, each
+    times 0 but for one. Nobody does it: with 151,665 rows it would be 151,664
+    rows of work for nothing.
+
+    >>> one_hot(1, 7)
+    [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    >>> columns = zip(*SLIDE_MATRIX)
+    >>> [dot(one_hot(1, 7), column) for column in columns] == SLIDE_MATRIX[1]
+    True
+    """
+    return [float(place == id) for place in range(size)]
+
+
+# %% Mapping to Indices
+
+def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
+    """Look up the words of a sentence, upper case or lower.
+
+    The slide maps six words, and gets nine ids for a sentence of nine words:
+
+    >>> vocabulary = {"The": 0, "car": 1, "is": 2, "fast,": 3, "and": 4, "red.": 5}
+    >>> ids = ids_of_words("The car is fast, and the car is red.", vocabulary)
+    >>> ids
+    [0, 1, 2, 3, 4, 0, 1, 2, 5]
+
+    Two slips: "the" shares id 0 with "The", which is right only if case does not
+    count, as here; and where the slide plucks the vectors for these nine ids it
+    prints eleven. The one for "the" is missing, and three are too many.
+
+    >>> len(ids), len(lookup(SLIDE_MATRIX, ids))
+    (9, 9)
+
+    A tokenizer that keeps spaces, capitals and the comma as they are makes ten
+    tokens of it, and needs a row for " the" as well:
+
+    >>> len(["The", " car", " is", " fast", ",", " and", " the", " car", " is", " red."])
+    10
+    """
+    lower_case = {word.lower(): id for word, id in vocabulary.items()}
+    return tokens_to_ids(sentence.lower().split(), lower_case)
+
+
+# %% Summary: trying to predict the next token
+
+def bits(probability: float) -> float:
+    """The loss: how surprised one is by what came, in bits.
+
+    A model that gave the token that came a probability of 1 is not surprised.
+    One half is the surprise of a tossed coin, one bit; a quarter is two coins.
+
+    >>> bits(1.0), bits(0.5), bits(0.25)
+    (0.0, 1.0, 2.0)
+
+    Added up over a text it is also the size to which the model could compress
+    the text. Learning means: make this number small.
+    """
+    return math.log2(1 / probability)
+
+
+class EmbeddingModel:
+    """A small language model: the vectors of the last tokens add up to a prediction.
+
+    Each token has one vector of D numbers, a row of `embeddings` (V x D), with
+    two jobs and half of the numbers for each. When the token has been read, the
+    first half says what may follow. When it is a candidate to follow, the second
+    half says what it fits to. So, to predict:
+
+        predicted  =  pair vector  +  sum of weight x first half, for the last tokens
+        logit      =  predicted · second half of the candidate  +  its bias
+
+    There is one weight for each distance, up to `reach` tokens back. The pair
+    vector belongs to the last two tokens together, if they were met in training:
+    "not good" is more than "not" plus "good". The bias is for tokens that are
+    common anywhere. It is a log-bilinear model (Mnih and Hinton 2007), and all
+    of its numbers are learned.
+    """
+
+    def __init__(self, inputs: Matrix, outputs: Matrix, biases: Vector, weights: Vector,
+                 pairs: dict[tuple[int, int], Vector]):
+        self.inputs, self.outputs, self.biases = inputs, outputs, biases
+        self.weights, self.pairs = weights, pairs
+
+    @classmethod
+    def untrained(cls, vocab_size: int, dimensions: int, reach: int = 4,
+                  pairs: Iterable[tuple[int, int]] = (), seed: int = 0) -> "EmbeddingModel":
+        """A model that knows nothing: the first halves are 0, the second ones random.
+
+        >>> EmbeddingModel.untrained(vocab_size=4, dimensions=6).logits([0, 1])
+        [0.0, 0.0, 0.0, 0.0]
+        """
+        rng, half = random.Random(seed), dimensions // 2
+        return cls(inputs=[[0.0] * half for _ in range(vocab_size)],
+                   outputs=[[rng.gauss(0, 0.05) for _ in range(half)] for _ in range(vocab_size)],
+                   biases=[0.0] * vocab_size,
+                   weights=[1 / (1 + distance) for distance in range(reach)],
+                   pairs={pair: [0.0] * half for pair in pairs})
+
+    @property
+    def embeddings(self) -> Matrix:
+        """The vectors of all tokens, V x D, with both halves."""
+        return [first + second for first, second in zip(self.inputs, self.outputs)]
+
+    def predict(self, ids: list[int]) -> Vector:
+        """The vector that the token after `ids` should fit to, D / 2 numbers."""
+        latest_first = ids[:-len(self.weights) - 1:-1]
+        predicted = self.pairs.get(tuple(latest_first[:2])) or [0.0] * len(self.outputs[0])
+        for weight, id in zip(self.weights, latest_first):
+            predicted = [x + weight * y for x, y in zip(predicted, self.inputs[id])]
+        return predicted
+
+    def logits(self, ids: list[int]) -> Vector:
+        """One score per token of the vocabulary, for the token after `ids`."""
+        predicted = self.predict(ids)
+        return [sum(map(mul, predicted, output)) + bias for output, bias in zip(self.outputs, self.biases)]
+
+    def probabilities(self, ids: list[int]) -> Vector:
+        """The logits as probabilities: e to the power of each, divided by their sum (lesson 4).
+
+        >>> EmbeddingModel.untrained(vocab_size=4, dimensions=6).probabilities([0])
+        [0.25, 0.25, 0.25, 0.25]
+        """
+        logits = self.logits(ids)
+        highest = max(logits)
+        powers = [math.exp(logit - highest) for logit in logits]
+        total = math.fsum(powers)
+        return [power / total for power in powers]
+
+    def exact_step(self, ids: list[int], right: int, rate: float) -> None:
+        """Learn from one token: make the right one more likely and the wrong ones less.
+
+        The error of a token is how much too probable it was: its probability, or
+        that less 1 if it is the token that came. This is also the slope (the
+        gradient) of the loss along its logit: how fast the loss grows with it.
+
+        >>> tokens = ["the", " cat", " sleeps", " runs"]
+        >>> model = EmbeddingModel.untrained(len(tokens), dimensions=6)
+        >>> model.exact_step([0, 1], right=2, rate=0.5)
+        >>> [round(probability, 2) for probability in model.probabilities([0, 1])]
+        [0.22, 0.22, 0.35, 0.21]
+        >>> print(f"{bits(0.25):.2f} bits before, {bits(model.probabilities([0, 1])[2]):.2f} after")
+        2.00 bits before, 1.49 after
+        """
+        errors = self.probabilities(ids)
+        errors[right] -= 1
+        self.learn(ids, self.predict(ids), range(len(errors)), errors, rate)
+
+    def learn(self, ids: list[int], predicted: Vector, candidates: Iterable[int], errors: Vector,
+              rate: float, shrink: float = 0.0) -> None:
+        """Move all that made the logits of some candidates against their errors.
+
+        The chain rule hands the error of a logit on to what the logit was made
+        of. A candidate's second half moves along the prediction, by its error.
+        The prediction should have moved along the second halves, each by its
+        error; it is a sum, so all of its parts move that way, each times its
+        weight. And `shrink` pulls what moves a little towards 0, so that what
+        was seen once does not count too much.
+        """
+        latest_first, keep = ids[:-len(self.weights) - 1:-1], 1 - rate * shrink
+        inputs, outputs = self.inputs, self.outputs
+        columns = zip(*[outputs[id] for id in candidates])
+        slope = [rate * sum(map(mul, errors, column)) for column in columns]
+        for id, error in zip(candidates, errors):
+            error *= rate
+            outputs[id] = [keep * x - error * y for x, y in zip(outputs[id], predicted)]
+            self.biases[id] -= error
+        pair = tuple(latest_first[:2])
+        if pair in self.pairs:
+            self.pairs[pair] = [keep * x - y for x, y in zip(self.pairs[pair], slope)]
+        for place, id in enumerate(latest_first):
+            weight, vector = self.weights[place], inputs[id]
+            inputs[id] = [keep * x - weight * y for x, y in zip(vector, slope)]
+            self.weights[place] -= WEIGHT_RATE * sum(map(mul, slope, vector))
+
+    def save(self, path: Union[str, Path], metadata: Optional[dict[str, str]] = None) -> None:
+        """Write the model as a .safetensors file, which `safetensors` and NumPy open too."""
+        half = len(self.outputs[0])
+        write_safetensors(path, {
+            "embeddings": ("F64", (len(self.outputs), 2 * half), chain.from_iterable(self.embeddings)),
+            "biases": ("F64", (len(self.biases),), self.biases),
+            "weights": ("F64", (len(self.weights),), self.weights),
+            "pairs": ("I32", (len(self.pairs), 2), chain.from_iterable(self.pairs)),
+            "pair_vectors": ("F64", (len(self.pairs), half), chain.from_iterable(self.pairs.values())),
+        }, metadata or {})
+
+    @classmethod
+    def load(cls, path: Union[str, Path]) -> "EmbeddingModel":
+        """Read a model that `save` wrote.
+
+        >>> model = EmbeddingModel.untrained(vocab_size=4, dimensions=6)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(folder + "/model.safetensors")
+        ...     EmbeddingModel.load(folder + "/model.safetensors").embeddings == model.embeddings
+        True
+
+        Raises ValueError for a file that is damaged or that holds something else.
+        """
+        return _load_model(path)[0]
+
+
+WEIGHT_RATE = 0.03      # all tokens share the weights, so these move more slowly
+
+
+# %% Summary: reading, failing, updating
+
+def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: int = 4, passes: int = 4,
+                rate: float = 0.25, shrink: float = 0.01, near: int = 4, far: int = 6, seed: int = 0,
+                after_pass: Callable[[int, EmbeddingModel], None] = lambda number, model: None) -> EmbeddingModel:
+    """Learn a model from a text, given as ids: read it a few times, in random order.
+
+    An exact step moves the vectors of the whole vocabulary. To train in seconds,
+    each step asks an easier question: here are the token that came and ten fakes;
+    which is the real one? Four fakes are tokens that came after the last token
+    elsewhere, six come from anywhere. If a candidate is real e^score times for
+    every n times that it is a fake, then it is real with the probability
+    e^score / (e^score + n), and the distance from the truth is its error. Whoever
+    tells the real token from likely fakes has learned the probabilities: this is
+    noise-contrastive estimation (Gutmann and Hyvärinen 2010; Mnih and Teh 2012).
+
+    The rate falls to 0 on the way, so that the last steps only settle what the
+    first have found. The same seed gives the same model.
+
+    >>> text = list(b"the dog ran. the cat sat. ") * 20
+    >>> model = train_model(text, vocab_size=128, dimensions=8, passes=2)
+    >>> probabilities = model.probabilities(list(b"the do"))
+    >>> chr(probabilities.index(max(probabilities)))
+    'g'
+
+    Raises ValueError for fewer than two ids, for an id that is not below
+    vocab_size, and if the rate is so high that the numbers grow without end.
+    """
+    if len(ids) < 2 or not all(isinstance(id, int) and 0 <= id < vocab_size for id in ids):
+        raise ValueError(f"training needs two ids or more, all from 0 to {vocab_size - 1}")
+    rng, counts = random.Random(seed), Counter(ids)
+    model = EmbeddingModel.untrained(vocab_size, dimensions, reach, zip(ids[1:], ids), seed)
+    model.biases = [math.log((counts[id] + 0.5) / len(ids)) for id in range(vocab_size)]
+    draw_fakes, fakes_of = _fakes(ids, vocab_size, near, far, rng)
+    places = list(range(1, len(ids)))
+    all_steps = steps_left = passes * len(places)
+    for number in range(1, passes + 1):
+        rng.shuffle(places)
+        for place in progress(places, f"pass {number} of {passes}"):
+            context = ids[max(0, place - reach):place]
+            predicted = model.predict(context)
+            candidates, errors = [ids[place], *draw_fakes(context[-1])], []
+            for id in candidates:
+                power = math.exp(min(50.0, sum(map(mul, predicted, model.outputs[id])) + model.biases[id]))
+                errors.append(power / (power + fakes_of(context[-1], id)))
+            errors[0] -= 1
+            model.learn(context, predicted, candidates, errors, rate * steps_left / all_steps, shrink)
+            steps_left -= 1
+        if not math.isfinite(sum(model.biases)):
+            raise ValueError(f"the training has run away; try a rate below {rate}")
+        after_pass(number, model)
+    return model
+
+
+def _fakes(ids: list[int], vocab_size: int, near: int, far: int, rng: random.Random) -> tuple[Callable, Callable]:
+    """Two functions: draw the fakes of a step; how often is an id expected among them?"""
+    followers = defaultdict(list)
+    for before, after in zip(ids, ids[1:]):
+        followers[before].append(after)
+    near_of = {before: {id: near * count / len(after) for id, count in Counter(after).items()}
+               for before, after in followers.items()}
+    counts = Counter(ids)
+    roots = [math.sqrt(counts[id] + 0.5) for id in range(vocab_size)]     # rare tokens get their turn too
+    far_of = [far * root / math.fsum(roots) for root in roots]
+    everything, cumulated = range(vocab_size), list(accumulate(roots))
+
+    def draw_fakes(last: int) -> list[int]:
+        return rng.choices(followers[last], k=near) + rng.choices(everything, cum_weights=cumulated, k=far)
+
+    def fakes_of(last: int, id: int) -> float:
+        return far_of[id] + near_of[last].get(id, 0.0)
+
+    return draw_fakes, fakes_of
+
+
+def story_ids(tokenizer: Tokenizer, stories: Iterable[str]) -> list[int]:
+    """Stories as one row of ids, with the end of a story before, between and after them.
+
+    >>> tokenizer = course_tokenizer()
+    >>> tokenizer.decode(story_ids(tokenizer, ["The dog ran.", "The end."]))
+    '<|endoftext|>The dog ran.<|endoftext|>The end.<|endoftext|>'
+    """
+    end = tokenizer.added_tokens[END_OF_TEXT]
+    return [end, *chain.from_iterable([*tokenizer.encode(story), end] for story in stories)]
+
+
+def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str], every: int = 1) -> float:
+    """The loss on some stories: bits of surprise for each byte of them.
+
+    Per byte, so that models with other tokens can be compared, and compressors
+    too. `every` looks at one token in so many, to be quick. On the stories that
+    it was trained on the model is much better than on those held out:
+
+    >>> tokenizer, model = course_model()
+    >>> seen, held_out = corpus_stories()
+    >>> round(bits_per_byte(model, tokenizer, held_out, every=4), 1)
+    1.8
+    >>> round(bits_per_byte(model, tokenizer, seen, every=50), 1)
+    1.3
+
+    It has learned some of the seen ones by heart. While both numbers fall it
+    learns the language; when only that of the seen ones falls, and the other
+    rises, it learns nothing but these stories, and it is time to stop.
+    """
+    ids = story_ids(tokenizer, stories)
+    size = sum(len(story.encode("utf-8")) + len("\n\n") for story in stories)
+    reach = len(model.weights)
+    losses = [bits(model.probabilities(ids[max(0, place - reach):place])[ids[place]])
+              for place in range(1, len(ids), every)]
+    return sum(losses) / len(losses) * (len(ids) - 1) / size
+
+
+# %% What it learned
+
+MAP_WORDS = ("dog cat fox horse bird duck cow fish mouse boy girl man woman mother father sister brother "
+             "grandmother grandfather teacher farmer driver doctor red blue green white black yellow grey "
+             "house garden school kitchen street village hill lake river car train bus truck boat").split()
+
+
+def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> Matrix:
+    """The directions in which the rows of a matrix differ most, best first.
+
+    Each is found by power iteration: begin anywhere, multiply by the rows and
+    by their transpose, cut to length 1, again and again. The strongest direction
+    wins. For the next one, what points in the directions before is taken away.
+    Here all points lie near a line that climbs 1 in 2:
+
+    >>> component, = principal_components([[0, 0], [2, 1.1], [4, 1.9], [6, 3]], 1)
+    >>> [round(number, 2) for number in component]
+    [0.9, 0.44]
+
+    Each row must be given as its distance from the mean; this is done here.
+    Pearson 1901. The sign of a direction is free; its largest number is positive.
+    """
+    means = [sum(column) / len(matrix) for column in zip(*matrix)]
+    centred = [[x - mean for x, mean in zip(row, means)] for row in matrix]
+    components = []
+    for start in range(count):
+        direction = [1.0 / (1 + (place + start) % len(means)) for place in range(len(means))]
+        for _ in range(rounds):
+            shares = [dot(row, direction) for row in centred]
+            direction = [dot(shares, column) for column in zip(*centred)]
+            for other in components:
+                overlap = dot(direction, other)
+                direction = [x - overlap * y for x, y in zip(direction, other)]
+            size = length(direction) or 1.0
+            direction = [x / size for x in direction]
+        sign = math.copysign(1, max(direction, key=abs))
+        components.append([sign * x for x in direction])
+    return components
+
+
+def show_neighbours(words: Iterable[str], tokenizer: Tokenizer, matrix: Matrix, k: int = 5) -> str:
+    """For each word, the k words whose vectors point most nearly the same way.
+
+    Nobody told the model that a dog is an animal and blue a colour. It had to
+    guess what comes after them and where they fit, and words of one kind stand
+    in the same places. Not every neighbour is a good one: 60 KB is a short life.
+
+    >>> tokenizer, model = course_model()
+    >>> words = "dog bird blue red girl mother school house train boat run walk".split()
+    >>> print(show_neighbours(words, tokenizer, model.embeddings))
+    dog       mail fox son bird pictures
+    bird      stone cow owl computer painter
+    blue      cloudy clear soft low green
+    red       green warm soft fire hundred
+    girl      boy child fox neighbor mother
+    mother    teacher father uncle neighbor grandmother
+    school    board oven wall farm floor
+    house     town lamp farm feet bath
+    train     duck mail bus wind painter
+    boat      car bench box page song
+    run       play get move see open
+    walk      get win fall want fly
+    """
+    rows = []
+    for word in words:
+        id, *more = tokenizer.encode(" " + word)
+        found = [near for near, _ in nearest(matrix[id], matrix, k + 1) if near != id]
+        rows.append([word, "  " + " ".join(tokenizer.decode([near]).strip() for near in found[:k])])
+    return table(rows)
+
+
+def map_words(tokenizer: Tokenizer, matrix: Matrix) -> tuple[list[str], Matrix]:
+    """The words of the map that are one token, and their vectors.
+
+    >>> tokenizer, model = course_model()
+    >>> print(draw_map(*map_words(tokenizer, model.embeddings)))
+                                  street
+                           kitchen  garden
+                                bus  village   house
+                         school     hill
+                      car   river  lake
+                                        truck
+                                         train boat
+             woman
+                        mouse                fish
+                       dog cat
+                   man  bird    duck
+              doctor  fox   horse
+             boy       cow
+        grandmother driver                                          red
+      father     grandfather
+           girl                                                   green
+       farmer  sister                                                     blue
+       teacher                                             white    yellow
+          brother                                                          grey
+    <BLANKLINE>
+    <BLANKLINE>
+    mother                                                black
+    """
+    ids = {word: tokenizer.encode(" " + word) for word in MAP_WORDS}
+    known = {word: ids_of_word[0] for word, ids_of_word in ids.items() if len(ids_of_word) == 1}
+    return list(known), lookup(matrix, list(known.values()))
+
+
+def place_labels(labels: list[str], vectors: Matrix, columns: int, rows: int) -> list[tuple[int, int]]:
+    """Give each label a row and a column on a map of its vector, no two on one place.
+
+    A label whose place is taken moves to the nearest free one.
+
+    >>> place_labels(["dog", "cat", "car"], [[0, 0], [0.1, 0], [9, 9]], columns=20, rows=3)
+    [(2, 0), (0, 0), (1, 16)]
+    """
+    across, up = principal_components(vectors)
+    points = [(dot(vector, across), dot(vector, up)) for vector in vectors]
+    (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points))
+    places, taken = [], set()
+    for label, (x, y) in zip(labels, points):
+        width = display_width(label) + 1
+        column = round((x - left) / ((right - left) or 1) * (columns - width))
+        row = round((high - y) / ((high - low) or 1) * (rows - 1))
+        options = sorted(product(range(rows), range(columns - width + 1)),
+                         key=lambda place: (4 * abs(place[0] - row) + abs(place[1] - column), place))
+        best = next((place for place in options
+                     if all((place[0], place[1] + step) not in taken for step in range(width))), None)
+        if best is None:
+            raise ValueError(f"a map of {columns} by {rows} has no room for {len(labels)} labels")
+        taken.update((best[0], best[1] + step) for step in range(-1, width))
+        places.append(best)
+    return places
+
+
+def draw_map(labels: list[str], vectors: Matrix, columns: int = 76, rows: int = 22) -> str:
+    """Draw vectors as a map of two dimensions: what is near in all of them is near here.
+
+    >>> print(draw_map(["dog", "cat", "car"], [[0, 0], [1, 0], [9, 9]], columns=20, rows=3))
+     cat
+                    car
+    dog
+    """
+    lines = [[" "] * columns for _ in range(rows)]
+    for label, (row, column) in zip(labels, place_labels(labels, vectors, columns, rows)):
+        lines[row][column:column + len(label)] = label
+    return "\n".join("".join(line).rstrip() for line in lines)
+
+
+def svg_map(labels: list[str], vectors: Matrix, columns: int = 76, rows: int = 30) -> str:
+    """The same map as a picture that any browser opens, with nothing to load.
+
+    >>> svg_map(["dog", "cat"], [[0, 0], [1, 0]])[:38]
+    '<svg xmlns="http://www.w3.org/2000/svg'
+    """
+    texts = [f'<text x="{20 + 11 * column}" y="{34 + 24 * row}">{html.escape(label)}</text>'
+             for label, (row, column) in zip(labels, place_labels(labels, vectors, columns, rows))]
+    size = f'width="{40 + 11 * columns}" height="{40 + 24 * rows}"'
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="monospace" font-size="17">',
+                      '<rect width="100%" height="100%" fill="white"/>', *texts, "</svg>", ""])
+
+
+# %% The real thing: safetensors
+
+# The name of each number type in the format, and its code in Python's `struct`.
+NUMBER_TYPES = {"F64": "d", "F32": "f", "F16": "e", "BF16": "H", "I64": "q", "I32": "i", "I16": "h", "I8": "b",
+                "U64": "Q", "U32": "I", "U16": "H", "U8": "B", "BOOL": "?"}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A matrix in a safetensors file, whose rows are read when they are asked for.
+
+    It can be used like a list of rows: `len`, `tensor[3]` and `for row in tensor`.
+    `dtype` is the type of its numbers, as the file calls it, and `shape` the
+    number of rows, of columns and so on; `start` is where it begins in the file.
+    """
+    path: str
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+    def row(self, index: int) -> Vector:
+        """Read one row, and nothing else, from the file.
+
+        Raises ValueError if there is no such row, or a number in it is none.
+        """
+        if not (isinstance(index, int) and 0 <= index < len(self)):
+            raise ValueError(f"there is no row {index!r} in the tensor {self.name!r} of shape {list(self.shape)}")
+        with open(self.path, "rb") as file:
+            return next(self._read(file, range(index, index + 1)))
+
+    def __len__(self) -> int:
+        return self.shape[0] if self.shape else 0
+
+    def __getitem__(self, index: int) -> Vector:
+        return self.row(index)
+
+    def __iter__(self) -> Iterator[Vector]:
+        """Read all the rows, one after the other, never more than one at a time."""
+        with open(self.path, "rb") as file:
+            yield from self._read(file, range(len(self)))
+
+    def _read(self, file: BinaryIO, indices: range) -> Iterator[Vector]:
+        width = math.prod(self.shape[1:])
+        size = width * struct.calcsize("<" + NUMBER_TYPES[self.dtype])
+        file.seek(self.start + indices.start * size)
+        for index in indices:
+            data = file.read(size)
+            if len(data) != size:
+                raise ValueError(f"{self.path} ends in the middle of row {index} of the tensor {self.name!r}")
+            if self.dtype == "BF16":    # the first half of an F32: the other half is zeros
+                data = b"".join(b"\0\0" + data[at:at + 2] for at in range(0, size, 2))
+            numbers = list(struct.unpack(f"<{width}{'f' if self.dtype == 'BF16' else NUMBER_TYPES[self.dtype]}", data))
+            if not math.isfinite(sum(numbers)):
+                raise ValueError(f"row {index} of the tensor {self.name!r} in {self.path} has a number that is none")
+            yield numbers
+
+
+def read_safetensors(path: Union[str, Path]) -> dict[str, Tensor]:
+    """Open a safetensors file: the names of its tensors, and what is needed to read them.
+
+    The whole format: eight bytes that say how long the header is; the header,
+    in JSON, which gives each tensor a type, a shape and the place of its first
+    and last byte; then the numbers, row after row. Only the header is read here.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_safetensors(folder + "/file", {"m": ("F32", (2, 2), [1, 2, 3, 4])}, {})
+    ...     tensors = read_safetensors(folder + "/file")
+    ...     print(tensors["m"].shape, tensors["m"].row(1))
+    (2, 2) [3.0, 4.0]
+
+    No number in a file is believed before it is checked. Raises ValueError for a
+    header that is damaged, and for tensors that overlap, leave the file or don't
+    fit their shape.
+    """
+    return _read_header(path)[0]
+
+
+def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        if not 8 < start <= min(size, 100_000_000):
+            raise ValueError(f"{path} is no safetensors file: its header would end at byte {start} of {size}")
+        data = file.read(start - 8)
+    try:
+        header = json.loads(data)
+        metadata = header.pop("__metadata__", None) or {}
+        tensors = {name: _tensor(path, name, entry, start) for name, entry in header.items()}
+        places = sorted(entry["data_offsets"] for entry in header.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is no safetensors file: {error}") from None
+    ends = [0, *(end for _, end in places)]
+    if [begin for begin, _ in places] != ends[:-1] or start + ends[-1] != size:
+        raise ValueError(f"{path} is damaged: its tensors overlap, leave a gap or don't end where the file ends")
+    return tensors, metadata
+
+
+def _tensor(path: Union[str, Path], name: str, entry: dict, start: int) -> Tensor:
+    dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if dtype not in NUMBER_TYPES:
+        raise ValueError(f"the tensor {name!r} is of the unknown type {dtype!r}")
+    if not all(type(number) is int and 0 <= number < 2 ** 63 for number in [*shape, begin, end]):
+        raise ValueError(f"the tensor {name!r} has a shape or place that is no whole number")
+    if end - begin != math.prod(shape) * struct.calcsize("<" + NUMBER_TYPES[dtype]):
+        raise ValueError(f"the tensor {name!r} has {end - begin} bytes, which don't fit its shape {shape}")
+    return Tensor(str(path), name, dtype, tuple(shape), start + begin)
+
+
+def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tuple, Iterable]],
+                      metadata: dict[str, str]) -> None:
+    """Write tensors, each a type, a shape and its numbers in a row, as a safetensors file.
+
+    With them goes a checksum, so that damage is noticed when it is read again.
+    """
+    header, parts, end = {}, [], 0
+    for name, (dtype, shape, numbers) in tensors.items():
+        numbers = list(numbers)
+        parts.append(struct.pack(f"<{len(numbers)}{NUMBER_TYPES[dtype]}", *numbers))
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + len(parts[-1])]}
+        end += len(parts[-1])
+    data = b"".join(parts)
+    header["__metadata__"] = {**metadata, "sha256": hashlib.sha256(data).hexdigest()}
+    text = json.dumps(header).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    write_whole(path, len(text).to_bytes(8, "little") + text + data)
+
+
+# %% Swap vector embeddings: the model of this course
+
+MODEL_FOLDER = Path(__file__).resolve().parent / "model"
+
+
+@lru_cache(maxsize=1)
+def course_model() -> tuple[Tokenizer, EmbeddingModel]:
+    """The tokenizer and the model of this course: from the folder model/, or trained now.
+
+    Training takes about ten seconds. What it gave is kept in the formats that
+    everybody uses, tokenizer.json and model.safetensors, with a fingerprint of
+    corpus.txt and of the settings. If these have changed, or a file is damaged,
+    it is trained again; if the folder can't be written to, nothing is kept.
+
+    >>> tokenizer, model = course_model()
+    >>> len(tokenizer) == len(model.embeddings)
+    True
+    """
+    fingerprint = hashlib.sha256(repr((read_text(CORPUS), COURSE_VOCAB_SIZE, train_model.__defaults__[:-1]))
+                                 .encode("utf-8")).hexdigest()
+    try:
+        saved = _open_saved(fingerprint)
+    except (ValueError, OSError) as error:
+        saved = None
+        if not isinstance(error, FileNotFoundError):
+            print(f"{error}; training again", file=sys.stderr)
+    return saved or _train_and_save(fingerprint)
+
+
+def _open_saved(fingerprint: str) -> Optional[tuple[Tokenizer, EmbeddingModel]]:
+    model, metadata = _load_model(MODEL_FOLDER / "model.safetensors")
+    if metadata.get("fingerprint") != fingerprint:
+        return None
+    tokenizer_file = MODEL_FOLDER / "tokenizer.json"
+    if hashlib.sha256(tokenizer_file.read_bytes()).hexdigest() != metadata.get("tokenizer"):
+        raise ValueError(f"{tokenizer_file} is not the one that the model was trained with")
+    return Tokenizer.load(tokenizer_file), model
+
+
+def _train_and_save(fingerprint: str) -> tuple[Tokenizer, EmbeddingModel]:
+    seen, held_out = corpus_stories()
+    tokenizer = course_tokenizer()
+
+    def report(number: int, model: EmbeddingModel) -> None:
+        loss = bits_per_byte(model, tokenizer, held_out, every=8)
+        print(f"pass {number}: {loss:.2f} bits per byte on the held-out stories", file=sys.stderr)
+
+    print("training on corpus.txt, which is done once:", file=sys.stderr)
+    model = train_model(story_ids(tokenizer, seen), len(tokenizer), after_pass=report)
+    try:
+        MODEL_FOLDER.mkdir(exist_ok=True)
+        tokenizer.save(MODEL_FOLDER / "tokenizer.json")
+        checksum = hashlib.sha256((MODEL_FOLDER / "tokenizer.json").read_bytes()).hexdigest()
+        model.save(MODEL_FOLDER / "model.safetensors", {"fingerprint": fingerprint, "tokenizer": checksum})
+    except OSError as error:
+        print(f"{MODEL_FOLDER} can't be written to ({error.strerror}), so nothing is kept", file=sys.stderr)
+    return tokenizer, model
+
+
+def _load_model(path: Union[str, Path]) -> tuple[EmbeddingModel, dict[str, str]]:
+    """Read a saved model whole; every number must be the one that was written."""
+    tensors, metadata = _read_header(path)
+    start = min((tensor.start for tensor in tensors.values()), default=0)
+    with open(path, "rb") as file:
+        file.seek(start)
+        if hashlib.sha256(file.read()).hexdigest() != metadata.get("sha256"):
+            raise ValueError(f"{path} is damaged, or was not written by this lesson: its checksum is wrong")
+    try:
+        embeddings, pairs, pair_vectors, biases, weights = (
+            list(tensors[name]) for name in ("embeddings", "pairs", "pair_vectors", "biases", "weights"))
+    except KeyError as error:
+        raise ValueError(f"{path} has no tensor {error.args[0]!r}") from None
+    half = tensors["embeddings"].shape[1] // 2
+    return EmbeddingModel([row[:half] for row in embeddings], [row[half:] for row in embeddings],
+                          [bias for bias, in biases], [weight for weight, in weights],
+                          {tuple(pair): vector for pair, vector in zip(pairs, pair_vectors)}), metadata
+
+
+def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], k: int = 8) -> str:
+    """For each token of a text, the tokens whose vectors point most nearly the same way.
+
+    >>> tokenizer, model = course_model()
+    >>> print(show_nearest(" dog", tokenizer, model.embeddings, k=4))
+    ·dog   1.000  ████████████████████████
+    ·mail  0.657  ████████████████
+    ·fox   0.654  ████████████████
+    ·son   0.653  ████████████████
+    ·bird  0.645  ███████████████
+    """
+    tables = []
+    for id in dict.fromkeys(tokenizer.encode(text)):
+        rows = progress(islice(matrix, len(tokenizer)), f"comparing {len(tokenizer)} vectors", len(tokenizer))
+        found = nearest(lookup(matrix, [id])[0], rows, k + 1)
+        tables.append(table([[tokenizer.show([near], color=False), f"{cosine:.3f}", bar(cosine)]
+                             for near, cosine in found]))
+    return "\n\n".join(tables)
+
+
+def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
+    """Among the tensors of a model, the matrix with a row for each token.
+
+    Real models have a few rows more than tokens, to make the number a round one.
+    Raises ValueError if there is none that is large enough.
+    """
+    matrices = [tensor for tensor in tensors.values() if len(tensor.shape) == 2]
+    enough = [tensor for tensor in matrices if len(tensor) >= vocab_size]
+    if not enough:
+        most = max(map(len, matrices), default=0)
+        raise ValueError(f"the tokenizer has {vocab_size} tokens, and the largest matrix only {most} rows; "
+                         "the two files must be of the same model")
+    return max(enough, key=lambda tensor: "emb" in tensor.name or "wte" in tensor.name)
+
+
+def main() -> int:
+    parser = lesson_parser("Lesson 3: embeddings, looked up, compared and learned.",
+                           "show the nearest tokens of each token of this text",
+                           ['lesson_3_embeddings.py " car"', "lesson_3_embeddings.py --svg map.svg"])
+    parser.add_argument("--tokenizer", metavar="FILE", help="a real LLM's tokenizer.json, for --embeddings")
+    parser.add_argument("--embeddings", metavar="FILE", help="its .safetensors file")
+    parser.add_argument("--svg", metavar="FILE", help="save the map of words as a picture")
+    options = parser.parse_args()
+    if bool(options.tokenizer) != bool(options.embeddings):
+        parser.error("--tokenizer and --embeddings belong together: ids mean something only in their own matrix")
+    if options.text is None and not options.svg:
+        return int(play(sys.modules[__name__], options.step) > 0)
+    if options.tokenizer:
+        tokenizer = Tokenizer.load(options.tokenizer)
+        matrix = find_embeddings(read_safetensors(options.embeddings), len(tokenizer))
+    else:
+        tokenizer, model = course_model()
+        matrix = model.embeddings
+    if options.svg:
+        labels, vectors = map_words(tokenizer, matrix)
+        write_whole(options.svg, svg_map(labels, vectors).encode("utf-8"))
+        print(f"saved {options.svg}")
+    if options.text is not None:
+        text = read_text("-") if options.text == "-" else options.text
+        print(show_nearest(text, tokenizer, matrix))
+    return 0
+
+
+if __name__ == "__main__":
+    run_lesson(main)

@@ -1,0 +1,470 @@
+"""Lesson 4: sampling. From scores to the next word, and on and on.
+
+A language model gives every token of its vocabulary a score, its logit. This
+lesson turns the scores into probabilities, draws one token, writes it behind
+the text, and does it again. That is all there is to "generating text".
+
+    logits  →  temperature  →  top-k  →  top-p  →  min-p  →  one token drawn
+
+Our model from lesson 3 looks at the last few tokens and adds up their vectors.
+A real LLM has the same beginning (a tokenizer and an embedding matrix) and the
+same end (a dot product with every token's vector, a softmax, a draw). In the
+middle it has what ours has not: the transformer, dozens of layers in which every
+token looks at all the tokens before it and changes its vector by what it finds.
+That is why it can follow a story over many pages and ours only over a few words.
+
+>>> logits = [2.0, 1.0, 0.0]
+>>> [round(probability, 3) for probability in softmax(logits)]
+[0.665, 0.245, 0.09]
+>>> greedy(softmax(logits))
+0
+"""
+
+import codecs
+import contextlib
+import heapq
+import math
+import random
+import sys
+from collections import Counter
+from typing import Callable, Iterable, Iterator, Optional
+
+from lesson_1_tokens import bar, lesson_parser, play, read_text, run_lesson, table
+from lesson_2_coding_tokenizer import END_OF_TEXT, Tokenizer
+from lesson_3_embeddings import EmbeddingModel, Vector, course_model
+
+# The slide's candidates for the word after "The sun is shining, and the sky is".
+CANDIDATES = {"blue": 60, "clear": 45, "cloudy": 41, "apple": 0.002, "banana": 0.001}
+
+
+# %% Example Probabilities
+
+def normalize(weights: Vector) -> Vector:
+    """Divide weights by their sum, so that they become probabilities.
+
+    Probabilities add up to 1. The slide's per cents don't: together they are
+    more than 146, so they can't all be true at once.
+
+    >>> round(sum(CANDIDATES.values()), 3)
+    146.003
+
+    They still say how the words compare, and as such weights Python's
+    `random.choices` takes them. Divided by their sum, in per cent:
+
+    >>> [float(f"{100 * share:.2g}") for share in normalize(CANDIDATES.values())]
+    [41.0, 31.0, 28.0, 0.0014, 0.00068]
+
+    Raises ValueError for weights that are no numbers from 0 up, or all 0.
+
+    >>> normalize([0.5, -0.5])
+    Traceback (most recent call last):
+    ValueError: probabilities must be numbers from 0 up, and this list has -0.5
+    """
+    weights = list(weights)
+    for wrong in (weight for weight in weights if not 0 <= weight < math.inf):
+        raise ValueError(f"probabilities must be numbers from 0 up, and this list has {wrong!r}")
+    total = math.fsum(weights)
+    if total == 0:
+        raise ValueError("probabilities must not be all 0: there is nothing to choose from")
+    return [weight / total for weight in weights]
+
+
+# %% Assign a probability to each
+
+def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
+    """Turn logits, any numbers at all, into probabilities.
+
+    Each logit x becomes e to the power of x, and then they are divided by their
+    sum. So every step of 1 in the logit makes a token e = 2.718 times as likely:
+
+    >>> [round(probability, 3) for probability in softmax([3.0, 2.0, 1.0])]
+    [0.665, 0.245, 0.09]
+
+    Only the distances count. That is why the largest logit is subtracted first:
+    it changes nothing, and no power of e is ever too large for the computer.
+
+    >>> softmax([1003.0, 1002.0, 1001.0]) == softmax([3.0, 2.0, 1.0])
+    True
+
+    `temperature` divides the logits first; see below. At 0 all goes to the
+    highest logit, and to the lowest id if there are several. A logit of plus
+    infinity is certain. Raises ValueError if there is no logit above minus
+    infinity, if one is not a number, or if the temperature is below 0.
+    """
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"the temperature must be a number from 0 up, not {temperature}")
+    logits = list(logits)
+    if any(map(math.isnan, logits)):
+        raise ValueError("a logit is not a number (NaN)")
+    highest = max(logits, default=-math.inf)
+    if highest == -math.inf:
+        raise ValueError("there is no token to choose: no logit is above minus infinity")
+    if temperature == 0:
+        first = logits.index(highest)
+        return [float(id == first) for id in range(len(logits))]
+    if highest == math.inf:
+        return normalize([float(logit == highest) for logit in logits])
+    return normalize([math.exp((logit - highest) / temperature) for logit in logits])
+
+
+# %% Methods for word selection: greedy sampling
+
+def greedy(probabilities: Vector) -> int:
+    """The id of the most probable token; of several, the lowest id.
+
+    >>> words = list(CANDIDATES)
+    >>> words[greedy(normalize(CANDIDATES.values()))]
+    'blue'
+
+    It always says the same. Raises ValueError as `normalize` does.
+    """
+    probabilities = normalize(probabilities)
+    return probabilities.index(max(probabilities))
+
+
+# %% Methods for word selection: random sampling
+
+def sample(probabilities: Vector, rng: random.Random) -> int:
+    """Draw an id at random, each as often as its probability says.
+
+    >>> rng = random.Random(0)
+    >>> words = list(CANDIDATES)
+    >>> [words[sample(normalize(CANDIDATES.values()), rng)] for _ in range(6)]
+    ['cloudy', 'cloudy', 'clear', 'blue', 'clear', 'blue']
+
+    The proof is in the counting. Of ten thousand draws:
+
+    >>> print(draw_counts(normalize(CANDIDATES.values())))
+            probability  drawn
+    blue       41.095 %   4072  ██████████
+    clear      30.821 %   3120  ███████
+    cloudy     28.082 %   2808  ███████
+    apple       0.001 %      0
+    banana      0.001 %      0
+    """
+    return rng.choices(range(len(probabilities)), weights=normalize(probabilities))[0]
+
+
+def draw_counts(probabilities: Vector, draws: int = 10_000, names: Iterable[str] = tuple(CANDIDATES)) -> str:
+    """Draw many times with a fixed seed, and show the counts beside the probabilities.
+
+    >>> print(draw_counts([0.75, 0.25], draws=100, names=["heads", "tails"]))
+           probability  drawn
+    heads     75.000 %     65  ████████████████
+    tails     25.000 %     35  ████████
+    """
+    rng = random.Random(0)
+    counts = Counter(sample(probabilities, rng) for _ in range(draws))
+    rows = [["", "probability", "drawn", ""]]
+    rows += [[name, f"{100 * probability:.3f} %", counts[id], bar(counts[id] / draws)]
+             for id, (name, probability) in enumerate(zip(names, probabilities))]
+    return table(rows)
+
+
+# %% Methods for word selection: top-k sampling
+
+def keep_top_k(probabilities: Vector, k: int) -> Vector:
+    """Keep the k most probable tokens; the rest get 0, the kept share it all.
+
+    With k = 3 "apple" and "banana" have no chance any more:
+
+    >>> print(draw_counts(keep_top_k(normalize(CANDIDATES.values()), 3)))
+            probability  drawn
+    blue       41.096 %   4072  ██████████
+    clear      30.822 %   3120  ███████
+    cloudy     28.082 %   2808  ███████
+    apple       0.000 %      0
+    banana      0.000 %      0
+
+    Of equally probable tokens the lower ids are kept, so that it is exactly k.
+
+    >>> keep_top_k([0.2, 0.4, 0.2, 0.2], 2)[0] > 0
+    True
+
+    Fan, Lewis and Dauphin 2018. Raises ValueError if k is below 1.
+    """
+    if not k >= 1:
+        raise ValueError(f"top-k must keep at least 1 token, not {k}")
+    return _keep(probabilities, heapq.nlargest(k, range(len(probabilities)), key=probabilities.__getitem__))
+
+
+def _keep(probabilities: Vector, ids: Iterable[int]) -> Vector:
+    kept = [0.0] * len(probabilities)
+    for id in ids:
+        kept[id] = probabilities[id]
+    return normalize(kept)
+
+
+# %% Methods for word selection: temperature sampling
+
+def temperature_table(logits: Vector, temperatures: Iterable[float] = (0, 0.5, 1, 2, 10),
+                      names: Iterable[str] = tuple(CANDIDATES)) -> str:
+    """Show what the temperature does to a distribution, in per cent and as bars.
+
+    The logits are divided by it. Below 1 the distances grow and the likely gets
+    likelier; at 0 it is greedy. Above 1 they shrink and the rare gets a chance;
+    at 10 even "banana" has a good one.
+
+    >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
+    >>> print(temperature_table(logits))
+    temperature               0            0.5              1              2             10
+    blue         100.000 ██████  49.275 ███     41.095 ██      37.002 ██      27.596 ██
+    clear          0.000         27.717 ██      30.821 ██      32.045 ██      26.813 ██
+    cloudy         0.000         23.008 █       28.082 ██      30.588 ██      26.565 ██
+    apple          0.000          0.000 █        0.001 █        0.214 █        9.843 █
+    banana         0.000          0.000 █        0.001 █        0.151 █        9.184 █
+    """
+    columns = [[f"{temperature:g}", *(f"{100 * share:.3f} {bar(share, 6):6}" for share in softmax(logits, temperature))]
+               for temperature in temperatures]
+    return table([[*row, ""] for row in zip(["temperature", *names], *columns)])
+
+
+# %% What the field added: top-p and min-p
+
+def keep_top_p(probabilities: Vector, p: float) -> Vector:
+    """Keep the most probable tokens until together they reach p: the "nucleus".
+
+    Top-k always keeps as many. If the model is sure, that is too many: here
+    k = 3 lets two wrong words in, and p = 0.9 does not.
+
+    >>> sure = [0.94, 0.03, 0.02, 0.01]
+    >>> sum(share > 0 for share in keep_top_p(sure, 0.9))
+    1
+
+    If the model is unsure, k = 3 is too few, and top-p keeps more:
+
+    >>> sum(share > 0 for share in keep_top_p([0.1] * 10, 0.9))
+    10
+
+    Holtzman et al. 2019. Raises ValueError if p is not above 0 and at most 1.
+    """
+    _check_share("top-p", p)
+    probabilities = normalize(probabilities)
+    order = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)
+    kept, together = [], 0.0
+    for id in order:
+        if together >= p < 1:
+            break
+        kept.append(id)
+        together += probabilities[id]
+    return _keep(probabilities, kept)
+
+
+def keep_min_p(probabilities: Vector, p: float) -> Vector:
+    """Keep each token that is at least p times as probable as the best one.
+
+    It asks of every token alone: are you good enough? When one token towers over
+    all, few are; when many are nearly equal, all are.
+
+    >>> [round(share, 3) for share in keep_min_p([0.5, 0.3, 0.15, 0.05], 0.2)]
+    [0.526, 0.316, 0.158, 0.0]
+
+    Nguyen et al. 2024. Raises ValueError if p is not above 0 and at most 1.
+    """
+    _check_share("min-p", p)
+    probabilities = normalize(probabilities)
+    least = p * max(probabilities)
+    return _keep(probabilities, [id for id, share in enumerate(probabilities) if share >= least])
+
+
+def _check_share(name: str, p: float) -> None:
+    if not 0 < p <= 1:
+        raise ValueError(f"{name} must be above 0 and at most 1, not {p}")
+
+
+def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Optional[int] = None,
+                             top_p: Optional[float] = None, min_p: Optional[float] = None) -> Vector:
+    """Temperature, then top-k, then top-p, then min-p; None leaves a filter out.
+
+    The order matters, since each filter sees what the one before has left and
+    made to share. With the two best of these kept first, the best alone has
+    more than 0.6 and top-p is content with it; without, top-p needs two.
+
+    >>> logits = [math.log(share) for share in (0.5, 0.3, 0.2)]
+    >>> next_token_probabilities(logits, top_k=2, top_p=0.6)
+    [1.0, 0.0, 0.0]
+    >>> [round(share, 3) for share in keep_top_k(keep_top_p([0.5, 0.3, 0.2], 0.6), 2)]
+    [0.625, 0.375, 0.0]
+    """
+    probabilities = softmax(logits, temperature)
+    for keep, setting in ((keep_top_k, top_k), (keep_top_p, top_p), (keep_min_p, min_p)):
+        if setting is not None:
+            probabilities = keep(probabilities, setting)
+    return probabilities
+
+
+# %% How LLMs work: predict the next token, again and again
+
+def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_tokens: int = 100,
+             temperature: float = 0.8, top_k: Optional[int] = None, top_p: Optional[float] = None,
+             min_p: Optional[float] = None, seed: Optional[int] = None) -> Iterator[str]:
+    """Go on with a text: yield it piece by piece, as the tokens are drawn.
+
+    A piece is always made of whole characters: a token that ends in the middle
+    of one is held back until the rest has come. It stops when the model draws
+    the end of a story, or after max_new_tokens. The same seed gives the same
+    text; without a seed, each run has its own.
+
+    >>> tokenizer, model = course_model()
+    >>> prompt = "The sun is shining, and the sky is"
+    >>> "".join(generate(model, tokenizer, prompt, max_new_tokens=1, temperature=0))
+    ' blue'
+
+    Raises ValueError for settings that the filters can't take.
+    """
+    steps = generate_steps(model, tokenizer, prompt, max_new_tokens, temperature, top_k, top_p, min_p, seed)
+    return _whole_characters(tokenizer.decode_bytes([id]) for id, _ in steps)
+
+
+def _whole_characters(pieces: Iterable[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for piece in pieces:
+        text = decoder.decode(piece)
+        if text:
+            yield text
+
+
+def generate_steps(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_tokens: int,
+                   temperature: float, top_k: Optional[int], top_p: Optional[float], min_p: Optional[float],
+                   seed: Optional[int]) -> Iterator[tuple[int, Vector]]:
+    """For each new token, its id and the probabilities from which it was drawn.
+
+    This is the whole loop: ids, logits, probabilities, a draw, and again.
+
+    >>> tokenizer, model = course_model()
+    >>> steps = generate_steps(model, tokenizer, "The sky is", 3, 1.0, None, None, None, seed=0)
+    >>> for id, probabilities in steps:
+    ...     print(tokenizer.show([id]), f"{probabilities[id]:.0%}")
+    ·low 3%
+    ·as 1%
+    ·big 2%
+    """
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens can't be below 0, and is {max_new_tokens}")
+    next_token_probabilities([0.0], temperature, top_k, top_p, min_p)      # complains now about a wrong setting
+    end = tokenizer.added_tokens.get(END_OF_TEXT)
+    ids = [] if end is None else [end]      # what comes before a story is the end of another
+    ids += tokenizer.encode(prompt)
+
+    def steps() -> Iterator[tuple[int, Vector]]:
+        rng = random.Random(seed)
+        for _ in range(max_new_tokens):
+            probabilities = next_token_probabilities(model.logits(ids), temperature, top_k, top_p, min_p)
+            id = sample(probabilities, rng)
+            if id == end:
+                return
+            ids.append(id)
+            yield id, probabilities
+
+    return steps()
+
+
+# %% Why it said that, and talking to it
+
+def explain_choice(tokenizer: Tokenizer, id: int, probabilities: Vector, count: int = 5) -> str:
+    """The most probable candidates for one token as bars, and which one was drawn.
+
+    >>> tokenizer = Tokenizer.train("", 256)
+    >>> print(explain_choice(tokenizer, 98, [0.0] * 97 + [0.6, 0.3, 0.1], count=2))
+      a  60.0 %  ██████████████
+    > b  30.0 %  ███████
+    """
+    best = heapq.nlargest(count, range(len(probabilities)), key=probabilities.__getitem__)
+    rows = [[("> " if candidate == id else "  ") + tokenizer.show([candidate], color=False),
+             f"{100 * probabilities[candidate]:.1f} %", bar(probabilities[candidate])]
+            for candidate in (best if id in best else [*best, id])]
+    return table(rows)
+
+
+SETTINGS = {"temperature": float, "top_k": int, "top_p": float, "min_p": float, "max_new_tokens": int, "seed": int}
+
+
+def change_setting(settings: dict, line: str) -> dict:
+    """Read a line of the chat such as "/temperature 0.3" or "/top-k off".
+
+    >>> change_setting({"temperature": 1.0, "top_k": None}, "/top-k 5")
+    {'temperature': 1.0, 'top_k': 5}
+
+    Raises ValueError, and changes nothing, if there is no such setting or value.
+
+    >>> change_setting({}, "/heat 3")
+    Traceback (most recent call last):
+    ValueError: there is no setting /heat; there are /temperature /top-k /top-p /min-p /max-new-tokens /seed
+    """
+    name, _, value = line[1:].strip().partition(" ")
+    key = name.replace("-", "_")
+    if key not in SETTINGS:
+        known = " ".join("/" + setting.replace("_", "-") for setting in SETTINGS)
+        raise ValueError(f"there is no setting /{name}; there are {known}")
+    try:
+        read = None if value.strip() == "off" else SETTINGS[key](value)
+    except ValueError:
+        raise ValueError(f"/{name} takes a number, such as /{name} 1, and not {value!r}") from None
+    return {**settings, key: read}
+
+
+def chat(write: Callable[[dict, str], None], settings: dict) -> None:
+    """Read a line, go on with it, and again; Ctrl-C stops a sentence, Ctrl-D ends.
+
+    `write` is what goes on with a text. A line that begins with / turns a knob.
+    """
+    with contextlib.suppress(ImportError):
+        import readline     # noqa: F401  it makes the arrow keys work, where there is one
+    print("Type the beginning of a story. /temperature 0.3, /top-k 5 and so on turn the knobs; Ctrl-D ends.")
+    while True:
+        try:
+            line = input("> ")
+            if line.startswith("/"):
+                settings = change_setting(settings, line)
+            elif line:
+                write(settings, line)
+        except ValueError as error:
+            print(error)
+        except KeyboardInterrupt:
+            print()
+        except EOFError:
+            print()
+            return
+
+
+def main() -> int:
+    parser = lesson_parser("Lesson 4: sampling, and going on with your text.", "the beginning of a story",
+                           ['lesson_4_sampling.py "The sun is shining, and the sky is"',
+                            "lesson_4_sampling.py --chat --temperature 0.5"])
+    for name, kind, default, what in (
+            ("temperature", float, 0.8, "0 always takes the best token, more is wilder"),
+            ("top-k", int, None, "keep the K most probable tokens"),
+            ("top-p", float, None, "keep the most probable until they have P together"),
+            ("min-p", float, None, "keep what is P times as probable as the best"),
+            ("max-new-tokens", int, 100, "stop after so many"),
+            ("seed", int, None, "the same seed gives the same text")):
+        parser.add_argument("--" + name, type=kind, default=default, metavar=name[-1].upper(),
+                            help=what + (f" (default {default})" if default is not None else ""))
+    parser.add_argument("--explain", action="store_true", help="show the candidates for each token")
+    parser.add_argument("--chat", action="store_true", help="type, and it goes on with your text")
+    options = parser.parse_args()
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    if options.text is None and not options.chat:
+        return int(play(sys.modules[__name__], options.step) > 0)
+    tokenizer, model = course_model()
+
+    def write(settings: dict, prompt: str) -> None:
+        print(prompt, end="", flush=True)
+        if options.explain:
+            print()
+            for id, probabilities in generate_steps(model, tokenizer, prompt, **settings):
+                print(explain_choice(tokenizer, id, probabilities), end="\n\n")
+            return
+        for piece in generate(model, tokenizer, prompt, **settings):
+            print(piece, end="", flush=True)
+        print()
+
+    if options.text is not None:
+        write(settings, read_text("-") if options.text == "-" else options.text)
+    if options.chat:
+        chat(write, settings)
+    return 0
+
+
+if __name__ == "__main__":
+    run_lesson(main)
