@@ -196,7 +196,7 @@ def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
     """
     parts, in_class = [], False
     for token in re.findall(_PATTERN_TOKENS, pattern, re.DOTALL):
-        if token[0] == "\\" and token[1] in "pPsSdDwW":
+        if token[:1] == "\\" and token[1:2] in set("pPsSdDwW"):
             inside = _class_of(token, alphabet)
             parts.append(inside if in_class else f"[{inside}]")
         elif not in_class and token in ("^", "$"):

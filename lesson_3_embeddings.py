@@ -426,7 +426,7 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: in
             errors[0] -= 1
             model.learn(context, predicted, candidates, errors, rate * steps_left / all_steps, shrink)
             steps_left -= 1
-        if not math.isfinite(sum(model.biases)):
+        if not math.isfinite(sum(map(sum, model.outputs))):
             raise ValueError(f"the training has run away; try a rate below {rate}")
         after_pass(number, model)
     return model

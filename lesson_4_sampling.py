@@ -23,6 +23,7 @@ That is why it can follow a story over many pages and ours only over a few words
 import codecs
 import contextlib
 import heapq
+import inspect
 import math
 import random
 import sys
@@ -233,8 +234,8 @@ def keep_top_p(probabilities: Vector, p: float) -> Vector:
 
     If the model is unsure, k = 3 is too few, and top-p keeps more:
 
-    >>> sum(share > 0 for share in keep_top_p([0.1] * 10, 0.9))
-    10
+    >>> sum(share > 0 for share in keep_top_p([0.125] * 8, 0.75))
+    6
 
     Holtzman et al. 2019. Raises ValueError if p is not above 0 and at most 1.
     """
@@ -297,13 +298,15 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
 
 def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_tokens: int = 100,
              temperature: float = 0.8, top_k: Optional[int] = None, top_p: Optional[float] = None,
-             min_p: Optional[float] = None, seed: Optional[int] = None) -> Iterator[str]:
+             min_p: Optional[float] = 0.1, seed: Optional[int] = None) -> Iterator[str]:
     """Go on with a text: yield it piece by piece, as the tokens are drawn.
 
     A piece is always made of whole characters: a token that ends in the middle
     of one is held back until the rest has come. It stops when the model draws
     the end of a story, or after max_new_tokens. The same seed gives the same
-    text; without a seed, each run has its own.
+    text; without a seed, each run has its own. Unless told otherwise it keeps
+    what is at least a tenth as probable as the best: a small model is wrong in
+    a thousand small ways, and together they would come up in every sentence.
 
     >>> tokenizer, model = course_model()
     >>> prompt = "The sun is shining, and the sky is"
@@ -314,6 +317,14 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_t
     """
     steps = generate_steps(model, tokenizer, prompt, max_new_tokens, temperature, top_k, top_p, min_p, seed)
     return _whole_characters(tokenizer.decode_bytes([id]) for id, _ in steps)
+
+
+def _check_settings(temperature: float = 1.0, top_k: Optional[int] = None, top_p: Optional[float] = None,
+                    min_p: Optional[float] = None, max_new_tokens: int = 0, seed: Optional[int] = None) -> None:
+    """Complain about a wrong setting before the first token, not after."""
+    next_token_probabilities([0.0], temperature, top_k, top_p, min_p)
+    if max_new_tokens < 0:
+        raise ValueError(f"max-new-tokens can't be below 0, and is {max_new_tokens}")
 
 
 def _whole_characters(pieces: Iterable[bytes]) -> Iterator[str]:
@@ -339,9 +350,7 @@ def generate_steps(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max
     ·as 1%
     ·big 2%
     """
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens can't be below 0, and is {max_new_tokens}")
-    next_token_probabilities([0.0], temperature, top_k, top_p, min_p)      # complains now about a wrong setting
+    _check_settings(temperature, top_k, top_p, min_p, max_new_tokens)
     end = tokenizer.added_tokens.get(END_OF_TEXT)
     ids = [] if end is None else [end]      # what comes before a story is the end of another
     ids += tokenizer.encode(prompt)
@@ -376,31 +385,41 @@ def explain_choice(tokenizer: Tokenizer, id: int, probabilities: Vector, count: 
     return table(rows)
 
 
-SETTINGS = {"temperature": float, "top_k": int, "top_p": float, "min_p": float, "max_new_tokens": int, "seed": int}
+DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(generate).parameters.items()
+            if name not in ("model", "tokenizer", "prompt")}
 
 
-def change_setting(settings: dict, line: str) -> dict:
-    """Read a line of the chat such as "/temperature 0.3" or "/top-k off".
+def change_setting(settings: dict, name: str, value: str) -> dict:
+    """Turn a knob: the settings with one of them changed; "off" leaves a filter out.
 
-    >>> change_setting({"temperature": 1.0, "top_k": None}, "/top-k 5")
+    >>> change_setting({"temperature": 1.0, "top_k": None}, "top-k", "5")
     {'temperature': 1.0, 'top_k': 5}
+    >>> change_setting({"min_p": 0.1}, "min-p", "off")
+    {'min_p': None}
 
     Raises ValueError, and changes nothing, if there is no such setting or value.
 
-    >>> change_setting({}, "/heat 3")
+    >>> change_setting({}, "heat", "3")
     Traceback (most recent call last):
-    ValueError: there is no setting /heat; there are /temperature /top-k /top-p /min-p /max-new-tokens /seed
+      File "/root/.pyenv/versions/3.11.7/lib/python3.11/doctest.py", line 1353, in __run
+        exec(compile(example.source, filename, "single",
+      File "<doctest lesson_4_sampling.change_setting[2]>", line 1, in <module>
+        change_setting({}, "heat", "3")
+      File "/work/main/lesson_4_sampling.py", line 408, in change_setting
+        raise ValueError(f"there is no setting {name!r}, but {', '.join(DEFAULTS).replace('_', '-')}")
+    ValueError: there is no setting 'heat', but max-new-tokens, temperature, top-k, top-p, min-p, seed
     """
-    name, _, value = line[1:].strip().partition(" ")
     key = name.replace("-", "_")
-    if key not in SETTINGS:
-        known = " ".join("/" + setting.replace("_", "-") for setting in SETTINGS)
-        raise ValueError(f"there is no setting /{name}; there are {known}")
+    if key not in DEFAULTS:
+        raise ValueError(f"there is no setting {name!r}, but {', '.join(DEFAULTS).replace('_', '-')}")
+    may_be_off = key not in ("temperature", "max_new_tokens")
+    is_whole = key in ("top_k", "max_new_tokens", "seed")
     try:
-        read = None if value.strip() == "off" else SETTINGS[key](value)
+        changed = {**settings, key: None if value == "off" and may_be_off else (int if is_whole else float)(value)}
     except ValueError:
-        raise ValueError(f"/{name} takes a number, such as /{name} 1, and not {value!r}") from None
-    return {**settings, key: read}
+        raise ValueError(f"{name} takes a {'whole ' if is_whole else ''}number, not {value!r}") from None
+    _check_settings(**changed)
+    return changed
 
 
 def chat(write: Callable[[dict, str], None], settings: dict) -> None:
@@ -415,7 +434,8 @@ def chat(write: Callable[[dict, str], None], settings: dict) -> None:
         try:
             line = input("> ")
             if line.startswith("/"):
-                settings = change_setting(settings, line)
+                name, _, value = line[1:].partition(" ")
+                settings = change_setting(settings, name, value.strip())
             elif line:
                 write(settings, line)
         except ValueError as error:
@@ -431,19 +451,22 @@ def main() -> int:
     parser = lesson_parser("Lesson 4: sampling, and going on with your text.", "the beginning of a story",
                            ['lesson_4_sampling.py "The sun is shining, and the sky is"',
                             "lesson_4_sampling.py --chat --temperature 0.5"])
-    for name, kind, default, what in (
-            ("temperature", float, 0.8, "0 always takes the best token, more is wilder"),
-            ("top-k", int, None, "keep the K most probable tokens"),
-            ("top-p", float, None, "keep the most probable until they have P together"),
-            ("min-p", float, None, "keep what is P times as probable as the best"),
-            ("max-new-tokens", int, 100, "stop after so many"),
-            ("seed", int, None, "the same seed gives the same text")):
-        parser.add_argument("--" + name, type=kind, default=default, metavar=name[-1].upper(),
-                            help=what + (f" (default {default})" if default is not None else ""))
+    for name, what in (
+            ("temperature", "0 always takes the best token, more is wilder"),
+            ("top-k", "keep the N most probable tokens"),
+            ("top-p", "keep the most probable that together have N"),
+            ("min-p", "keep what is N times as probable as the best"),
+            ("max-new-tokens", "stop after so many"),
+            ("seed", "the same seed gives the same text")):
+        default = DEFAULTS[name.replace("-", "_")]
+        parser.add_argument("--" + name, metavar="N", help=f"{what} (default {'off' if default is None else default})")
     parser.add_argument("--explain", action="store_true", help="show the candidates for each token")
     parser.add_argument("--chat", action="store_true", help="type, and it goes on with your text")
     options = parser.parse_args()
-    settings = {name: getattr(options, name) for name in SETTINGS}
+    settings = DEFAULTS
+    for name in DEFAULTS:
+        if getattr(options, name) is not None:
+            settings = change_setting(settings, name, getattr(options, name))
     if options.text is None and not options.chat:
         return int(play(sys.modules[__name__], options.step) > 0)
     tokenizer, model = course_model()

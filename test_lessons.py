@@ -1,0 +1,731 @@
+"""What must hold. The doctests in the lessons explain; the tests here prove."""
+
+import json
+import math
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import unicodedata
+import zlib
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import lesson_1_tokens as one
+import lesson_2_coding_tokenizer as two
+import lesson_3_embeddings as three
+import lesson_4_sampling as four
+
+HERE = Path(__file__).resolve().parent
+LESSONS = sorted(HERE.glob("lesson_*.py"))
+QWEN = Path(os.environ.get("QWEN2_5", HERE.parent / "shared" / "data" / "qwen2.5"))
+PROMPT = "The sun is shining, and the sky is"
+
+
+def random_texts(count, seed=0, surrogates=False):
+    """Strings of all kinds: ASCII, spaces, letters of many scripts, emoji, anything in Unicode."""
+    rng = random.Random(seed)
+    alphabets = ["abc ", "\t\n\r ·  .!?\"'", "aé车🌲 ß\u0301İ", "".join(map(chr, range(128)))]
+    for number in range(count):
+        length = rng.randrange(40)
+        if number % 2:
+            yield "".join(rng.choices(alphabets[number // 2 % len(alphabets)], k=length))
+            continue
+        points = (rng.randrange(rng.choice([0x80, 0x800, 0x10000, 0x110000])) for _ in range(length))
+        text = "".join(map(chr, points))
+        yield text if surrogates else "".join(c for c in text if not 0xD800 <= ord(c) < 0xE000)
+
+
+def run(*arguments, cwd=HERE, stdin="", **environment):
+    """Run a lesson as a user would; what it printed, and how it ended."""
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True, text=True,
+                          encoding="utf-8", errors="replace", env={**os.environ, **environment}, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def course():
+    return three.course_model()
+
+
+# --- the corpus ------------------------------------------------------------------------------
+
+def test_the_corpus_is_prose_with_a_small_vocabulary():
+    text = one.read_text(one.CORPUS)
+    words = Counter(re.findall(r"[a-z]+", text.lower()))
+    assert 50_000 <= len(text.encode()) <= 70_000
+    assert len(text.strip().split("\n\n")) >= 80
+    assert len(words) <= 1500
+    assert sum(count for _, count in words.most_common(400)) > 0.85 * sum(words.values())
+    sentences = [sentence.strip() for sentence in re.findall(r'[^.!?]+[.!?]+"?', text)]
+    assert len(set(sentences)) >= 0.97 * len(sentences)
+    assert 3 * len(zlib.compress(text.encode(), 9)) >= len(text.encode())
+    assert sum(not line.isascii() for line in text.splitlines()) >= 12
+    assert not re.search(r"sky (is|was) (an? )?apple", text)
+
+
+# --- lesson 1 --------------------------------------------------------------------------------
+
+def test_the_three_tokenizers_join_back_to_any_text():
+    texts = [*random_texts(1000, surrogates=True), "", " " * 50_000, "x" * 50_000, "a. " * 20_000]
+    for text in texts:
+        for tokenize in one.TOKENIZERS.values():
+            tokens = tokenize(text)
+            assert "".join(tokens) == text
+            assert "" not in tokens
+            vocabulary = one.build_vocabulary(tokens)
+            assert one.ids_to_tokens(one.tokens_to_ids(tokens, vocabulary), vocabulary) == tokens
+        assert "".join(one.subword_tokens(text, ["a", "ab", "  ", ""])) == text
+
+
+def test_the_slides_sentence_costs_1_9_and_44_tokens():
+    text = "The quick brown fox jumps over the lazy dog."
+    assert [len(tokenize(text)) for tokenize in one.TOKENIZERS.values()] == [1, 9, 44]
+
+
+def test_shown_tokens_hold_nothing_that_a_terminal_obeys():
+    for text in random_texts(1000, surrogates=True):
+        for color in (False, True):
+            shown = one.show_tokens(one.letter_tokens(text), color)
+            without_color = re.sub("\033\\[[0-9;]*m", "", shown) if color else shown
+            assert all(character.isprintable() for character in without_color)
+
+
+def test_neighbouring_tokens_differ_in_colour():
+    colors = re.findall("\033\\[30;48;5;([0-9]+)m", one.show_tokens(["a"] * 20, color=True))
+    assert len(colors) == 20 and all(a != b for a, b in zip(colors, colors[1:]))
+
+
+def test_vocabulary_errors():
+    with pytest.raises(ValueError, match="no token 'x'"):
+        one.tokens_to_ids(["x"], {"a": 0})
+    for wrong in (-1, 2, "0", 0.5):
+        with pytest.raises(ValueError, match="is not one of them"):
+            one.ids_to_tokens([wrong], {"a": 0, "<UNK>": 1})
+
+
+# --- the player ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("docstring, wrong", [
+    ("Right.\n\n>>> 1 + 1\n2\n", 0), ("Wrong.\n\n>>> 1 + 1\n3\n", 1), ("Raises.\n\n>>> 1 / 0\n1\n", 1),
+    ("Should raise.\n\n>>> 1\nTraceback (most recent call last):\nValueError: no\n", 1),
+    ("Does raise.\n\n>>> int('x')\nTraceback (most recent call last):\nValueError: "
+     "invalid literal for int() with base 10: 'x'\n", 0),
+    ("Prints what it should raise.\n\n>>> print('ValueError: no')\n"
+     "Traceback (most recent call last):\nValueError: no\n", 1),
+    ("Any.\n\n>>> 'some' + 'thing'   # doctest: +ELLIPSIS\n'some...'\n", 0)])
+def test_a_lesson_cannot_play_wrong_and_look_right(docstring, wrong, capsys):
+    assert one.play(ModuleType("lesson", docstring)) == wrong
+    assert ("but the lesson says" in capsys.readouterr().out) == bool(wrong)
+
+
+def test_a_wrong_lesson_ends_with_status_1(tmp_path):
+    (tmp_path / "lesson.py").write_text('"""Wrong.\n\n>>> 1 + 1\n3\n"""\nimport sys\nfrom lesson_1_tokens import *\n'
+                                        'run_lesson(lambda: int(play(sys.modules["__main__"]) > 0))\n')
+    assert run(tmp_path / "lesson.py", PYTHONPATH=str(HERE)).returncode == 1
+
+
+@pytest.mark.parametrize("columns", [24, 40, 80])
+def test_a_played_lesson_is_never_wider_than_the_window(columns):
+    played = run("lesson_1_tokens.py", COLUMNS=str(columns), PYTHONIOENCODING="utf-8").stdout
+    assert max(map(one.display_width, played.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_every_lesson_plays(lesson, tmp_path, course):
+    for environment in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp437"}):
+        played = run(lesson, cwd=tmp_path, **environment)
+        assert played.returncode == 0, played.stdout[-500:] + played.stderr
+        assert "examples gave what the lesson says" in played.stdout and "\033" not in played.stdout
+
+
+def test_every_public_function_has_a_docstring_and_the_lessons_import_only_downwards():
+    for number, module in enumerate((one, two, three, four), 1):
+        source = Path(module.__file__).read_text(encoding="utf-8")
+        imported = re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
+        for name in imported:
+            assert name in getattr(sys, "stdlib_module_names", imported) or name in [path.stem for path in LESSONS[:number - 1]]
+        for name in re.findall(r"^def ([a-z]\w+)", source, re.MULTILINE):
+            assert name == "main" or getattr(module, name).__doc__
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["lesson_1_tokens.py", "a", "b"], "unrecognized arguments: b"),
+    (["lesson_2_coding_tokenizer.py", "--vocab-size", "x"], "invalid int value"),
+    (["lesson_2_coding_tokenizer.py", "--train", "no such file"], "no such file: No such file"),
+    (["lesson_2_coding_tokenizer.py", "--train", "."], "Is a directory"),
+    (["lesson_2_coding_tokenizer.py", "--train", "corpus.txt", "--vocab-size", "255"], "too small"),
+    (["lesson_2_coding_tokenizer.py", "a", "--tokenizer", "corpus.txt"], "can't be opened as a tokenizer.json"),
+    (["lesson_3_embeddings.py", "a", "--tokenizer", "x"], "belong together"),
+    (["lesson_4_sampling.py", "a", "--temperature", "-1"], "temperature must be a number from 0 up"),
+    (["lesson_4_sampling.py", "a", "--temperature", "nan"], "temperature must be a number from 0 up"),
+    (["lesson_4_sampling.py", "a", "--top-k", "0"], "top-k must keep at least 1"),
+    (["lesson_4_sampling.py", "a", "--top-p", "1.5"], "top-p must be above 0"),
+    (["lesson_4_sampling.py", "a", "--seed", "x"], "seed takes a whole number")])
+def test_bad_input_gets_one_sentence_and_status_2(arguments, says, course):
+    ended = run(*arguments)
+    assert ended.returncode == 2 and says in ended.stderr and "Traceback" not in ended.stderr
+
+
+# --- lesson 2 --------------------------------------------------------------------------------
+
+def test_wikipedias_example():
+    merges = two.train_merges("aaabdaaabac", 259)
+    ids = list(b"aaabdaaabac")
+    for pair, new_id in merges.items():
+        ids = two.merge_pair(ids, pair, new_id)
+    assert ids == [258, 100, 258, 97, 99]
+
+
+def test_the_fast_trainer_learns_what_the_simple_one_learns():
+    texts = [one.read_text(one.CORPUS)[:20_000], *random_texts(40, seed=1), "aaaa" * 50, ""]
+    texts += ["".join(random.Random(seed).choices("ab ", k=300)) for seed in range(20)]
+    for text in texts:
+        simple = two.train_merges_simply(text, 320)
+        assert list(two.train_merges(text, 320).items()) == list(simple.items())
+
+
+def test_a_class_of_a_pattern_is_what_unicodedata_says():
+    characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+    text = "".join(characters)
+    for name in ("L", "Lu", "N", "Nd", "P", "S", "Zs", "C", "M"):
+        expected = [c for c in characters if unicodedata.category(c).startswith(name)]
+        for pattern in (rf"\p{{{name}}}", rf"[^\P{{{name}}}]", rf"[\p{{{name}}}]"):
+            assert two.compile_pattern(pattern, text).findall(text) == expected
+
+
+@pytest.mark.parametrize("pattern", [r"\p{Han}", r"[[a]]", r"[a&&b]", "a++", "a?+", "(?>a)", "(?i)a", r"(a)\1", "(", r"\h",
+                                     "a{2}+", r"\b", "a\\"])
+def test_a_pattern_that_re_reads_otherwise_is_refused(pattern):
+    with pytest.raises(ValueError, match="split pattern"):
+        two.compile_pattern(pattern, "abc")
+
+
+def test_long_texts_are_split_like_short_ones():
+    part = "The dog's 2 cars,  𝖨 车!\n\n é² İI \t x\x1c y\u2028z 🌲"
+    pattern = r"(?i:'s)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    for pattern in (pattern, two.GPT2_PATTERN):
+        once = two.split_words(part + "\n", pattern)
+        assert two.split_words((part + "\n") * 5000, pattern) == once * 5000
+
+
+def test_any_text_comes_back_from_its_ids():
+    tokenizer = two.course_tokenizer()
+    for text in random_texts(10_000, seed=2):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_the_merge_of_long_words_is_that_of_short_ones():
+    tokenizer, rng = two.course_tokenizer(), random.Random(3)
+    for _ in range(200):
+        word = rng.choice(["the", "aaaa", "ingthe", "e车"]) * rng.randrange(1, 60)
+        ids = list(word.encode())
+        assert tokenizer._merge(list(ids)) == tokenizer._merge_long(list(ids))
+
+
+def test_special_tokens_are_plain_text_unless_allowed():
+    tokenizer = two.Tokenizer.train("to be or not to be", 262, ["<a>", "<a><b>"])
+    assert tokenizer.encode("<a>") == list(b"<a>")
+    longest, short = tokenizer.added_tokens["<a><b>"], tokenizer.added_tokens["<a>"]
+    assert tokenizer.encode("<a><b><a>", "all") == [longest, short]
+    assert tokenizer.encode("<a><b><a>", {"<a>"}) == [short, *b"<b>", short]
+    assert tokenizer.decode([longest, short]) == "<a><b><a>"
+
+
+@pytest.mark.parametrize("wrong", [-1, 10 ** 9, "1", None, 1.0])
+def test_what_is_no_id_cannot_be_decoded(wrong):
+    with pytest.raises(ValueError, match="no id"):
+        two.course_tokenizer().decode([wrong])
+
+
+def test_surrogates_cannot_be_encoded():
+    for text in ("\ud800", "abc\udfff"):
+        with pytest.raises(ValueError, match="lone surrogate"):
+            two.course_tokenizer().encode(text)
+        with pytest.raises(ValueError, match="lone surrogate"):
+            two.Tokenizer.train(text, 300)
+
+
+def test_a_saved_tokenizer_is_the_same_when_opened(tmp_path):
+    tokenizer = two.course_tokenizer()
+    tokenizer.save(tmp_path / "tokenizer.json")
+    opened = two.Tokenizer.load(tmp_path / "tokenizer.json")
+    assert (opened.merges, opened.vocabulary, opened.patterns) == (tokenizer.merges, tokenizer.vocabulary, tokenizer.patterns)
+    for text in random_texts(300, seed=4):
+        assert opened.encode(text) == tokenizer.encode(text)
+    opened.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+
+
+def test_an_interrupted_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    two.write_whole(path, b"old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        two.write_whole(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def damaged(data, count, seed):
+    """Copies of a file with bytes changed, cut off, left out or doubled."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        copy = bytearray(data)
+        for _ in range(rng.randrange(1, 4)):
+            at = rng.randrange(len(copy))
+            kind = rng.randrange(5)
+            if kind == 0:
+                copy[at] = rng.randrange(256)
+            elif kind == 1:
+                copy[at] = rng.choice(b'0123456789"[]{},:nul')
+            elif kind == 2:
+                del copy[at:at + rng.randrange(1, 20)]
+            elif kind == 3:
+                copy[at:at] = copy[at:at + rng.randrange(1, 20)]
+            else:
+                del copy[at:]
+            if not copy:
+                break
+        yield bytes(copy)
+
+
+def test_damaged_tokenizer_files_are_opened_or_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    two.Tokenizer.train("the cat and the hat", 262, ["<a>"]).save(path)
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    small = json.dumps(settings, ensure_ascii=False).encode()
+    for data in damaged(small, 2000, seed=5):
+        path.write_bytes(data)
+        try:
+            tokenizer = two.Tokenizer.load(path)
+            tokenizer.decode(tokenizer.encode("the cat <a>", "all"))
+        except ValueError:
+            pass
+
+
+@pytest.mark.parametrize("change, blamed", [
+    (lambda file: file["model"].update(type="WordPiece"), "WordPiece"),
+    (lambda file: file["model"].update(type="Unigram"), "Unigram"),
+    (lambda file: file["model"]["merges"].append("x yz"), "needs the token 'yz'"),
+    (lambda file: file["model"]["merges"].append("x"), "not a pair"),
+    (lambda file: file["model"].update(byte_fallback=True), "byte_fallback"),
+    (lambda file: file["model"].update(dropout=0.1), "dropout"),
+    (lambda file: file["model"]["vocab"].pop("a"), "byte-level|not in its vocabulary"),
+    (lambda file: file["model"]["vocab"].update(a=1.5), "no whole number"),
+    (lambda file: file["model"]["vocab"].update(a=0), "same id"),
+    (lambda file: file.update(normalizer={"type": "Lowercase"}), "Lowercase"),
+    (lambda file: file.update(pre_tokenizer={"type": "Whitespace"}), "ByteLevel"),
+    (lambda file: file.update(pre_tokenizer=None), "ByteLevel"),
+    (lambda file: file["pre_tokenizer"]["pretokenizers"].insert(0, {"type": "Digits"}), "Digits"),
+    (lambda file: file["pre_tokenizer"]["pretokenizers"][0].update(behavior="Removed"), "Isolated"),
+    (lambda file: file["pre_tokenizer"]["pretokenizers"][0].update(pattern={"String": " "}), "Regex"),
+    (lambda file: file["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex="(("), "split pattern"),
+    (lambda file: file["pre_tokenizer"]["pretokenizers"][1].update(add_prefix_space=True), "add_prefix_space"),
+    (lambda file: file.update(truncation={"max_length": 5}), "truncation"),
+    (lambda file: file.update(decoder={"type": "Metaspace"}), "Metaspace"),
+    (lambda file: file["added_tokens"][0].update(lstrip=True), "lstrip"),
+    (lambda file: file.pop("model"), "'model'")])
+def test_a_file_that_asks_for_something_else_is_refused_by_name(change, blamed, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    two.Tokenizer.train("the cat and the hat", 262, ["<a>"]).save(path)
+    file = json.loads(path.read_text(encoding="utf-8"))
+    change(file)
+    path.write_text(json.dumps(file), encoding="utf-8")
+    with pytest.raises(ValueError, match=blamed):
+        two.Tokenizer.load(path)
+
+
+def test_files_in_other_forms_mean_the_same(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    tokenizer = two.Tokenizer.train("the cat and the hat", 270)
+    tokenizer.save(path)
+    file = json.loads(path.read_text(encoding="utf-8"))
+    file["model"]["merges"] = [merge.split(" ") for merge in file["model"]["merges"]]
+    file["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False}
+    file["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "NFC"}]}
+    path.write_text(json.dumps(file), encoding="utf-8")
+    opened = two.Tokenizer.load(path)
+    assert opened.merges == tokenizer.merges and opened.patterns == tokenizer.patterns
+    assert opened.encode("the cafe\u0301") == tokenizer.encode("the caf\u00e9")
+    file["model"]["vocab"]["them"] = 9999
+    for ignore_merges, ids in ((False, tokenizer.encode("them")), (True, [9999])):
+        file["model"]["ignore_merges"] = ignore_merges
+        path.write_text(json.dumps(file), encoding="utf-8")
+        assert two.Tokenizer.load(path).encode("them") == ids
+
+
+@pytest.mark.skipif(not (QWEN / "expected.jsonl").exists(), reason="needs Qwen2.5's tokenizer.json and expected.jsonl")
+def test_the_ids_of_qwen_are_those_of_hugging_face():
+    tokenizer = two.Tokenizer.load(QWEN / "tokenizer.json")
+    assert len(tokenizer) == 151665
+    for line in (QWEN / "expected.jsonl").read_text(encoding="utf-8").splitlines():
+        expected = json.loads(line)
+        assert tokenizer.encode(expected["text"], allowed_special="all") == expected["ids"]
+
+
+def test_training_from_the_command_line(tmp_path):
+    (tmp_path / "text").write_text("the cat", encoding="utf-8")
+    ended = run("lesson_2_coding_tokenizer.py", "the", "--train", tmp_path / "text", "--save", tmp_path / "t.json")
+    assert ended.returncode == 0 and "no more pairs" in ended.stdout
+    assert len(two.Tokenizer.load(tmp_path / "t.json")) < 270
+
+
+# --- lesson 3 --------------------------------------------------------------------------------
+
+def random_model(rng, vocab_size=7, half=5, reach=4):
+    model = three.EmbeddingModel.untrained(vocab_size, 2 * half, reach, [(1, 2), (3, 3)])
+    for vectors in (model.inputs, model.outputs):
+        vectors[:] = [[rng.gauss(0, 1) for _ in row] for row in vectors]
+    model.pairs = {pair: [rng.gauss(0, 1) for _ in vector] for pair, vector in model.pairs.items()}
+    model.biases = [rng.gauss(0, 1) for _ in model.biases]
+    return model
+
+
+@pytest.mark.parametrize("ids", [[3, 4, 2, 1], [5, 5, 3, 3], [2, 1], [6], []])
+def test_the_step_is_the_gradient_by_finite_differences(ids):
+    model, right, tiny = random_model(random.Random(6)), 2, 1e-5
+    lists = [*model.inputs, *model.outputs, *model.pairs.values(), model.biases, model.weights]
+
+    def loss():
+        return -math.log(model.probabilities(ids)[right])
+
+    slopes = []
+    for numbers in lists:
+        for place, value in enumerate(numbers):
+            around = []
+            for numbers[place] in (value + tiny, value - tiny):
+                around.append(loss())
+            numbers[place] = value
+            slopes.append((around[0] - around[1]) / (2 * tiny))
+    before = list(chain.from_iterable(lists))
+    model.exact_step(ids, right, rate=1.0)
+    after = list(chain.from_iterable([*model.inputs, *model.outputs, *model.pairs.values(), model.biases, model.weights]))
+    steps = [old - new for old, new in zip(before, after)]
+    steps[-len(model.weights):] = [step / three.WEIGHT_RATE for step in steps[-len(model.weights):]]
+    if len(set(ids)) == len(ids):       # a token that comes twice moves twice, the second time from its new place
+        assert max(abs(slope - step) for slope, step in zip(slopes, steps)) < 1e-6 * max(map(abs, slopes))
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path):
+    script = ("import sys; sys.path.insert(0, sys.argv[1]); import lesson_3_embeddings as three\n"
+              "ids = list(b'the dog ran. the cat sat. ') * 9\n"
+              "three.train_model(ids, 128, dimensions=8, passes=1, seed=5).save(sys.argv[2])")
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert run("-c", script, HERE, tmp_path / name, PYTHONHASHSEED=seed).returncode == 0
+    files = {(tmp_path / name).read_bytes() for name in "abc"}
+    assert len(files) == 1
+    assert three.train_model(list(b"abcabcabc"), 128, dimensions=4, seed=1).inputs != \
+        three.train_model(list(b"abcabcabc"), 128, dimensions=4, seed=2).inputs
+
+
+def test_the_model_has_learned_the_sky(course):
+    tokenizer, model = course
+    probabilities = model.probabilities(tokenizer.encode(PROMPT))
+    ranked = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)
+    words = [tokenizer.decode([id]) for id in ranked[:10]]
+    assert words[0] == " blue" and " clear" in words and " cloudy" in words
+    for word in (" apple", " banana"):
+        assert probabilities[tokenizer.encode(word)[0]] < 0.001
+
+
+def test_the_model_beats_the_compressors_on_stories_it_has_not_seen(course):
+    import bz2
+    import lzma
+    seen, held_out = ("\n\n".join(stories).encode() for stories in one.corpus_stories())
+    loss = three.bits_per_byte(course[1], course[0], one.corpus_stories()[1], every=4)
+    for compress in (zlib.compress, lzma.compress, bz2.compress):
+        extra = len(compress(seen + b"\n\n" + held_out)) - len(compress(seen))
+        assert loss < 8 * extra / len(held_out)
+
+
+def test_neighbours_are_of_the_same_kind(course):
+    kinds = ["dog cat fox horse bird duck cow mouse fish owl sheep dogs cats horses birds",
+             "red blue green white black yellow grey brown gold",
+             "boy girl man woman mother father sister brother grandmother grandfather teacher farmer driver doctor child "
+             "uncle cousin painter neighbor friend king computer",
+             "house garden school kitchen street village hill lake river park forest road town field yard barn farm city",
+             "car train bus truck boat bike plane", "run walk sit play stay sleep read stand go come jump fly talk get move"]
+    tokenizer, model = course
+    words = ("dog cat fox horse bird red blue green white boy girl mother teacher house school garden "
+             "train boat run walk").split()
+    good = 0
+    for word in words:
+        id, = tokenizer.encode(" " + word)
+        near = {tokenizer.decode([other]).strip() for other, _ in three.nearest(model.embeddings[id], model.embeddings, 6)}
+        kind = next(set(kind.split()) for kind in kinds if word in kind.split())
+        good += bool((near - {word}) & kind)
+    assert good >= 16
+
+
+def test_vectors_that_cannot_be_compared():
+    with pytest.raises(ValueError, match="3 and 2"):
+        three.dot([1, 2, 3], [1, 2])
+    with pytest.raises(ValueError, match="direction"):
+        three.cosine_similarity([0, 0], [1, 2])
+    with pytest.raises(ValueError, match="direction"):
+        three.nearest([0, 0], [[1, 2]], 1)
+    assert three.nearest([1, 1], [[0, 0], [1, 0], [0, 1], [2, 2]], 9) == [
+        (3, pytest.approx(1)), (1, pytest.approx(0.5 ** 0.5)), (2, pytest.approx(0.5 ** 0.5))]
+    for wrong in (-1, 2, "0", 1.0):
+        with pytest.raises(ValueError, match="no row"):
+            three.lookup([[1.0], [2.0]], [wrong])
+
+
+def test_training_on_nonsense_is_refused():
+    for ids in ([], [1], [1, 128], [1, -1], [1, "2"]):
+        with pytest.raises(ValueError, match="training needs"):
+            three.train_model(ids, 128)
+    with pytest.raises(ValueError, match="run away"):
+        three.train_model(list(b"abcab") * 40, 128, rate=1e9, dimensions=4)
+
+
+def test_safetensors_of_all_types(tmp_path):
+    numbers = [1.5, -2.0, 0.25, 6.0]
+    for dtype in ("F64", "F32", "F16"):
+        three.write_safetensors(tmp_path / "file", {"m": (dtype, (2, 2), numbers)}, {"who": "me"})
+        assert three.read_safetensors(tmp_path / "file")["m"].row(1) == [0.25, 6.0]
+    upper_halves = [int.from_bytes(struct.pack("<f", number)[2:], "little") for number in numbers]
+    three.write_safetensors(tmp_path / "file", {"m": ("BF16", (2, 2), upper_halves)}, {})
+    tensor = three.read_safetensors(tmp_path / "file")["m"]
+    assert list(tensor) == [[1.5, -2.0], [0.25, 6.0]] and (tensor.dtype, tensor.shape) == ("BF16", (2, 2))
+    for wrong in (-1, 2, "0"):
+        with pytest.raises(ValueError, match="no row"):
+            tensor.row(wrong)
+
+
+def write_header(path, header, size=0):
+    data = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(data).to_bytes(8, "little") + data + bytes(size))
+
+
+@pytest.mark.parametrize("header, size", [
+    (b"", 0), (b"[]", 0), (b"{", 0), (b'{"a": 1}', 0), (b"\xff\xfe", 0), (b"[" * 100_000, 0),
+    ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, 7),
+    ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, 9),
+    ({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, 8),
+    ({"a": {"dtype": "F33", "shape": [2], "data_offsets": [0, 8]}}, 8),
+    ({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, -8]}}, 8),
+    ({"a": {"dtype": "F32", "shape": [2 ** 62, 2 ** 62, 0], "data_offsets": [8, 8]}}, 8),
+    ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+      "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}}, 6),
+    ({"a": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}}, 4),
+    ({"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}, 4)])
+def test_a_hostile_header_is_refused(header, size, tmp_path):
+    write_header(tmp_path / "file", header, size)
+    with pytest.raises(ValueError):
+        three.read_safetensors(tmp_path / "file")
+
+
+def test_a_header_longer_than_the_file_allocates_nothing(tmp_path):
+    (tmp_path / "file").write_bytes((2 ** 63).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ValueError, match="header would end"):
+        three.read_safetensors(tmp_path / "file")
+
+
+def test_a_number_that_is_none_is_refused(tmp_path):
+    three.write_safetensors(tmp_path / "file", {"m": ("F32", (2, 1), [1.0, math.nan])}, {})
+    tensor = three.read_safetensors(tmp_path / "file")["m"]
+    assert tensor.row(0) == [1.0]
+    with pytest.raises(ValueError, match="row 1"):
+        tensor.row(1)
+
+
+def test_damaged_safetensors_are_read_or_refused(tmp_path):
+    path = tmp_path / "file"
+    three.write_safetensors(path, {"a": ("F32", (3, 2), range(6)), "b": ("F16", (2,), [1, 2])}, {"k": "v"})
+    for data in damaged(path.read_bytes(), 2000, seed=7):
+        path.write_bytes(data)
+        try:
+            for tensor in three.read_safetensors(path).values():
+                list(tensor)
+        except ValueError:
+            pass
+
+
+def test_a_damaged_model_is_never_trusted(tmp_path):
+    path = tmp_path / "model.safetensors"
+    random_model(random.Random(8)).save(path)
+    whole = path.read_bytes()
+    for place in range(len(whole) // 2, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1:])
+        with pytest.raises(ValueError, match="damaged"):
+            three.EmbeddingModel.load(path)
+
+
+def test_the_course_model_is_rebuilt_when_it_must_be(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(three, "MODEL_FOLDER", tmp_path / "model")
+    trained = []
+
+    def train_quickly(ids, vocab_size, after_pass=None):
+        trained.append(len(ids))
+        return three.EmbeddingModel.untrained(vocab_size, 4)
+    train_quickly.__defaults__ = (1, None)
+    monkeypatch.setattr(three, "train_model", train_quickly)
+    course_model = three.course_model.__wrapped__
+    course_model()
+    course_model()
+    assert len(trained) == 1
+    for name in ("tokenizer.json", "model.safetensors"):
+        path = tmp_path / "model" / name
+        path.write_bytes(path.read_bytes()[:-9] + b"         ")
+        course_model()
+        assert "training again" in capsys.readouterr().err
+    assert len(trained) == 3
+    train_quickly.__defaults__ = (2, None)
+    course_model()
+    course_model()
+    assert len(trained) == 4
+
+
+def test_labels_of_a_map_do_not_overlap():
+    rng = random.Random(9)
+    labels = ["w" * rng.randrange(1, 9) for _ in range(60)]
+    vectors = [[rng.gauss(0, 1) for _ in range(5)] for _ in labels]
+    taken = Counter()
+    for label, (row, column) in zip(labels, three.place_labels(labels, vectors, 76, 22)):
+        assert 0 <= row < 22 and column + len(label) <= 76
+        taken.update((row, column + step) for step in range(len(label)))
+    assert max(taken.values()) == 1
+
+
+def test_principal_components_are_orthogonal_and_strongest():
+    rng = random.Random(10)
+    matrix = [[3 * rng.gauss(0, 1), rng.gauss(0, 1), 9 * rng.gauss(0, 1), 0.1] for _ in range(400)]
+    first, second = three.principal_components(matrix)
+    assert abs(first[2]) > 0.99 and abs(second[0]) > 0.99 and abs(three.dot(first, second)) < 1e-9
+
+
+# --- lesson 4 --------------------------------------------------------------------------------
+
+def plain_softmax(logits, temperature):
+    powers = [math.exp(logit / temperature) for logit in logits]
+    return [power / sum(powers) for power in powers]
+
+
+def test_softmax_by_its_definition():
+    rng = random.Random(11)
+    for _ in range(200):
+        logits = [rng.uniform(-20, 20) for _ in range(rng.randrange(1, 50))]
+        temperature = rng.uniform(0.2, 5)
+        assert four.softmax(logits, temperature) == pytest.approx(plain_softmax(logits, temperature), abs=1e-12)
+
+
+def test_softmax_at_the_edges():
+    inf, nan = math.inf, math.nan
+    assert four.softmax([1.0, 3.0, 3.0], 0) == [0, 1, 0]
+    assert four.softmax([1e308, -1e308, -inf]) == [1, 0, 0]
+    assert four.softmax([0.0, inf]) == [0, 1] and four.softmax([inf, 0.0, inf]) == [0.5, 0, 0.5]
+    assert four.softmax([0.0, -5.0], 1e-320) == [1, 0]
+    for logits, temperature in (([], 1), ([-inf], 1), ([0.0, nan], 1), ([0.0], -1), ([0.0], nan), ([0.0], inf)):
+        with pytest.raises(ValueError):
+            four.softmax(logits, temperature)
+
+
+def test_filters_by_their_definition():
+    rng = random.Random(12)
+    for _ in range(300):
+        probabilities = four.normalize([rng.random() ** 4 + 1e-9 for _ in range(rng.randrange(1, 60))])
+        k, p = rng.randrange(1, 70), rng.uniform(0.01, 1)
+        ranked = sorted(range(len(probabilities)), key=lambda id: (-probabilities[id], id))
+        kept = {"k": set(ranked[:k]), "min": {id for id in ranked if probabilities[id] >= p * probabilities[ranked[0]]},
+                "top": {id for place, id in enumerate(ranked) if sum(probabilities[i] for i in ranked[:place]) < p}}
+        for name, filtered in (("k", four.keep_top_k(probabilities, k)), ("min", four.keep_min_p(probabilities, p)),
+                               ("top", four.keep_top_p(probabilities, p))):
+            assert {id for id, share in enumerate(filtered) if share} == kept[name]
+            total = sum(probabilities[id] for id in kept[name])
+            assert filtered == pytest.approx([share / total if id in kept[name] else 0
+                                              for id, share in enumerate(probabilities)], abs=1e-12)
+
+
+def test_ties_go_to_the_lower_ids():
+    assert four.keep_top_k([0.25] * 4, 3) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    assert four.greedy([0.2, 0.4, 0.4]) == 1
+    assert four.keep_top_p([0.25] * 4, 0.5) == [0.5, 0.5, 0, 0]
+
+
+@pytest.mark.parametrize("call", [
+    lambda: four.keep_top_k([1.0], 0), lambda: four.keep_top_k([1.0], -3), lambda: four.keep_top_k([1.0], math.nan),
+    lambda: four.keep_top_p([1.0], 0), lambda: four.keep_top_p([1.0], 1.1), lambda: four.keep_top_p([1.0], math.nan),
+    lambda: four.keep_min_p([1.0], 0), lambda: four.keep_min_p([1.0], -1), lambda: four.greedy([]),
+    lambda: four.greedy([0.0, 0.0]), lambda: four.sample([-0.5, 1.0], random.Random(0)),
+    lambda: four.sample([math.nan, 1.0], random.Random(0)), lambda: four.sample([], random.Random(0)),
+    lambda: four.keep_top_p([math.inf, 1.0], 0.5), lambda: four.keep_top_k([], 1)])
+def test_impossible_choices_are_refused(call):
+    with pytest.raises(ValueError):
+        call()
+
+
+@pytest.mark.parametrize("keep", [lambda p: p, lambda p: four.keep_top_k(p, 5), lambda p: four.keep_top_p(p, 0.7),
+                                  lambda p: four.keep_min_p(p, 0.2)])
+def test_draws_are_as_frequent_as_their_probabilities(keep):
+    probabilities = keep(four.normalize([1 / (1 + id) for id in range(12)]))
+    rng, draws = random.Random(13), 20_000
+    counts = Counter(four.sample(probabilities, rng) for _ in range(draws))
+    possible = [id for id, share in enumerate(probabilities) if share]
+    assert set(counts) <= set(possible)
+    chi_square = sum((counts[id] - draws * probabilities[id]) ** 2 / (draws * probabilities[id]) for id in possible)
+    freedom = len(possible) - 1
+    assert chi_square < freedom + 4 * math.sqrt(2 * freedom)
+
+
+def test_generate_is_the_same_with_the_same_seed_and_stops(course):
+    tokenizer, model = course
+    texts = ["".join(four.generate(model, tokenizer, PROMPT, seed=seed, temperature=1.0, min_p=None)) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    assert "".join(four.generate(model, tokenizer, PROMPT, max_new_tokens=0)) == ""
+    assert all(two.END_OF_TEXT not in text for text in texts)
+
+
+class Spelling:
+    """A model that says the tokens of one text, whatever comes before."""
+
+    def __init__(self, ids, vocab_size):
+        self.ids, self.vocab_size, self.asked = ids, vocab_size, 0
+
+    def logits(self, ids):
+        self.asked += 1
+        return [0.0 if id == self.ids[self.asked - 1] else -math.inf for id in range(self.vocab_size)]
+
+
+def test_a_character_is_held_back_until_it_is_whole():
+    tokenizer = two.Tokenizer({}, added_tokens={two.END_OF_TEXT: 256})
+    text = "é车🌲!"
+    pieces = list(four.generate(Spelling([*text.encode(), 256], 257), tokenizer, "x"))
+    assert pieces == list(text)
+    unfinished = four.generate(Spelling(list("车".encode()), 257), tokenizer, "x", max_new_tokens=2)
+    assert "".join(unfinished) == ""
+
+
+@pytest.mark.parametrize("prompt", ["", "\n", "日本語 ñ 🦊", "the " * 250_000])
+def test_any_prompt_is_gone_on_with(prompt, course):
+    tokenizer, model = course
+    assert isinstance("".join(four.generate(model, tokenizer, prompt, max_new_tokens=3, seed=1)), str)
+
+
+def test_wrong_settings_are_refused_before_the_first_token(course):
+    tokenizer, model = course
+    for wrong in ({"temperature": -1}, {"top_k": 0}, {"top_p": 0}, {"min_p": 2}, {"max_new_tokens": -1}):
+        with pytest.raises(ValueError):
+            four.generate(model, tokenizer, PROMPT, **wrong)
+
+
+def test_chat_turns_knobs_and_ends(course):
+    said = run("lesson_4_sampling.py", "--chat", "--seed", "1", "--max-new-tokens", "5",
+               stdin="/temperature 0\n" + PROMPT + "\n/heat 1\n/top-k 0\n\n").stdout
+    assert PROMPT + " blue" in said and "no setting 'heat'" in said and "top-k must keep" in said
+
+
+def test_the_first_run_and_the_second_say_the_same(tmp_path, course):
+    for name in [*LESSONS, one.CORPUS]:
+        (tmp_path / name.name).write_bytes(name.read_bytes())
+    texts = [run("lesson_4_sampling.py", PROMPT, "--seed", "3", cwd=tmp_path) for _ in range(2)]
+    assert texts[0].stdout == texts[1].stdout and PROMPT in texts[0].stdout
+    assert "bits per byte" in texts[0].stderr and texts[1].stderr == ""
