@@ -33,7 +33,7 @@ from functools import lru_cache
 from itertools import chain, groupby
 from operator import add
 from pathlib import Path
-from typing import Iterable, Iterator, Optional, Union
+from typing import Callable, Iterable, Iterator, Optional, Union
 
 from lesson_1_tokens import (CORPUS, TOKENIZERS, bar, corpus_stories, lesson_parser, play, read_text, run_lesson,
                              show_tokens, table)
@@ -164,7 +164,7 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
     """
     compiled = compile_pattern(pattern, _alphabet(text))
     words = compiled.findall(text)
-    if sum(map(len, words)) == len(text):
+    if "".join(words) == text:
         return words
     words, end = [], 0      # the pattern leaves gaps: what is in a gap is a word too
     for match in compiled.finditer(text):
@@ -229,10 +229,11 @@ def _reads_otherwise(token: str, in_class: bool) -> bool:
 @lru_cache(maxsize=64)
 def _class_of(token: str, alphabet: str) -> str:
     """Write \\p{L}, \\P{L}, \\s and the like as ranges of characters of the alphabet."""
-    name = re.sub(r"\W", "", token[2:]) or token[1]
-    categories = {"s": ("Z", "Cc space"), "d": ("Nd",), "w": ("L", "M", "Nd", "Pc")}.get(name.lower(), (name,))
-    if not re.fullmatch("[sSdDwW]|L[ulmto]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?", name):
+    name = re.sub(r"\W", "", token[2:])
+    if name and not re.fullmatch("L[ulmto]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?", name):
         raise ValueError(f"the split pattern has {token}, which is no general category of Unicode")
+    shorthands = {"s": ("Z", "Cc space"), "d": ("Nd",), "w": ("L", "M", "Nd", "Pc")}
+    categories = name or shorthands[token[1].lower()]
     negative = token[1].isupper() != ("^" in token)
     return "\\ud800" + "".join(f"\\U{first:08x}-\\U{last:08x}" for category, first, last in _runs(alphabet)
                                if category.startswith(categories) != negative)
@@ -257,8 +258,8 @@ def _alphabet(text: str) -> str:
     if text.isascii():
         return _characters_up_to(0x7F)
     if len(text) > 100_000:
-        own = "".join(set(text))
-        return "".join(sorted({*own, *own.swapcase()}))
+        own = "".join(set("".join(line for line in text.splitlines() if not line.isascii())))
+        return "".join(sorted({*_characters_up_to(0x7F), *own, *own.swapcase()}))
     return _characters_up_to(0xFFFF if max(text) <= "\uffff" else sys.maxunicode)
 
 
@@ -388,6 +389,19 @@ def progress(steps: Iterable, label: str, count: Optional[int] = None) -> Iterat
 
 # %% The tokenizer: encode and decode
 
+class _KnownWords(dict):
+    """The ids of words that came before; a new word is encoded when it is asked for."""
+
+    def __init__(self, encode: Callable[[str], tuple[int, ...]]):
+        self.encode = encode
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        if len(self) == 200_000:
+            self.clear()
+        ids = self[word] = self.encode(word)
+        return ids
+
+
 class Tokenizer:
     """Text to ids and back, by byte-level BPE.
 
@@ -413,9 +427,9 @@ class Tokenizer:
         self.vocabulary = {**self._bpe_vocabulary, **added}
         self._bytes_of = {id: token for part in (self._bpe_vocabulary, added) for token, id in part.items()}
         self._byte_ids = [self._bpe_vocabulary[bytes([byte])] for byte in range(256)]
-        self._rank_of = {pair: rank for rank, pair in enumerate(merges)}
+        self._rank_of = dict(zip(merges, range(len(merges))))
         self._merged = list(merges.values())
-        self._word_ids = lru_cache(maxsize=2 ** 17)(self._encode_word)
+        self._known_words = _KnownWords(self._encode_word)
 
     def __len__(self) -> int:
         return len(self._bytes_of)
@@ -473,10 +487,10 @@ class Tokenizer:
         return ids
 
     def _encode_plain(self, text: str) -> Iterable[int]:
-        words = [text]
-        for pattern in self.patterns:
-            words = chain.from_iterable([split_words(word, pattern) for word in words])
-        return chain.from_iterable(map(self._word_ids, words))
+        words = split_words(text, self.patterns[0]) if self.patterns else [text]
+        for pattern in self.patterns[1:]:
+            words = [part for word in words for part in split_words(word, pattern)]
+        return chain.from_iterable(map(self._known_words.__getitem__, words))
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
         data = word.encode("utf-8")
@@ -697,7 +711,7 @@ def _settings_of(file: dict) -> dict:
     for part in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
         _require(not model.get(part), f"its model asks for {part}")
     ids = model["vocab"]
-    _require(all(type(id) is int and id >= 0 for id in ids.values()), "an id in its vocabulary is no whole number")
+    _require({int} == {*map(type, ids.values())} and min(ids.values()) >= 0, "an id in its vocabulary is no whole number")
     _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
     added = file.get("added_tokens") or []
     for token in added:
@@ -727,12 +741,15 @@ def _steps(part: Optional[dict], key: str) -> list[dict]:
 def _read_vocabulary(ids: dict[str, int]) -> dict[bytes, int]:
     """Turn the letters of each token back into bytes."""
     byte_of = str.maketrans({letter: chr(byte) for byte, letter in byte_letters().items()})
+    border = "\uffff"       # all tokens are translated as one text, which is quicker
+    tokens = border.join(ids).translate(byte_of).split(border)
+    _require(len(tokens) == len(ids), "a token in its vocabulary has the character U+FFFF")
     vocabulary = {}
-    for token, id in ids.items():
+    for token, (letters, id) in zip(tokens, ids.items()):
         try:
-            vocabulary[token.translate(byte_of).encode("latin-1")] = id
+            vocabulary[token.encode("latin-1")] = id
         except UnicodeEncodeError:      # not written in byte letters: an added token
-            vocabulary[text_to_bytes(token)] = id
+            vocabulary[text_to_bytes(letters)] = id
     missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
     _require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
     return vocabulary
@@ -740,13 +757,19 @@ def _read_vocabulary(ids: dict[str, int]) -> dict[bytes, int]:
 
 def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
-    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
-    _require(all(len(pair) == 2 for pair in pairs), "one of its merges is not a pair")
+    if {*map(type, merges)} == {str}:
+        _require({merge.count(" ") for merge in merges} == {1}, "one of its merges is not a pair")
+        parts = " ".join(merges).split(" ")
+    else:
+        _require({*map(len, merges)} <= {2}, "one of its merges is not a pair")
+        parts = [*chain.from_iterable(merges)]
+    lefts, rights = parts[::2], parts[1::2]
     try:
-        read = {(ids[left], ids[right]): ids[left + right] for left, right in pairs}
+        pairs = zip([ids[left] for left in lefts], [ids[right] for right in rights])
+        read = dict(zip(pairs, map(ids.__getitem__, map(add, lefts, rights))))
     except KeyError as error:
         raise ValueError(f"a merge needs the token {error.args[0]!r}, which is not in its vocabulary") from None
-    _require(len(read) == len(pairs), "it lists a merge twice")
+    _require(len(read) == len(merges), "it lists a merge twice")
     return read
 
 
