@@ -510,6 +510,9 @@ def _parts(module: ModuleType) -> Iterator[tuple[str, str, str]]:
     for node in sorted(ast.walk(tree), key=lambda node: getattr(node, "lineno", 0)):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
             titles = [line[4:].strip() for line in lines[:node.lineno] if line.startswith("# %%")]
+            for argument in ast.walk(node):     # the types stand in the source; here the names are enough
+                if isinstance(argument, ast.arg):
+                    argument.annotation = None
             signature = "" if isinstance(node, ast.ClassDef) else f"({ast.unparse(node.args)})"
             if ast.get_docstring(node):
                 yield titles[-1] if titles else "", node.name + signature, ast.get_docstring(node) + "\n"

@@ -151,7 +151,7 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
     """Cut a text into words, each with the space before it; no token crosses a cut.
 
     Without it "dog." and "dog!" and "dog, and" would all become tokens. The
-    pattern says what a word is: any letters (\\\\p{L}), or digits (\\\\p{N}), or
+    pattern says what a word is: any letters (\\p{L}), or digits (\\p{N}), or
     other signs, each with one space before it if there is one; then spaces.
 
     >>> print(show_tokens(split_words("The dog's 2 cars,  车!"), color=False))
@@ -367,9 +367,8 @@ def race(sizes: Iterable[tuple[int, int]], text: str) -> str:
 def progress(steps: Iterable, label: str, count: Optional[int] = None) -> Iterator:
     """Go through the steps of long work and draw a bar with the time left.
 
-    `count` says how many steps there are, if `len` can't.
-
     Only on a terminal, on stderr, and only if it takes longer than a moment.
+    `count` says how many steps there are, where `len` can't.
 
     >>> sum(progress(range(5), "adding"))
     10
@@ -577,7 +576,7 @@ class Tokenizer:
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def show(self, ids: Iterable[int], color: Optional[bool] = None) -> str:
-        """Show tokens with the borders between them; bytes that are no character as \\\\xe8.
+        """Show tokens with the borders between them; bytes that are no character as \\xe8.
 
         >>> tokenizer = Tokenizer.train("the then them the", 258)
         >>> tokenizer.show(tokenizer.encode("the 车")).split("|")
@@ -636,8 +635,9 @@ class Tokenizer:
         `encode` then gives the ids of the text itself: what a post_processor puts
         around it, such as a first token for the whole document, is left out.
 
+        >>> tokenizer = Tokenizer.train("the then them the", 258)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Tokenizer.train("the then them the", 258).save(folder + "/tokenizer.json")
+        ...     tokenizer.save(folder + "/tokenizer.json")
         ...     Tokenizer.load(folder + "/tokenizer.json").encode("the hat")
         [257, 32, 104, 97, 116]
 
@@ -695,7 +695,8 @@ def byte_letters() -> dict[int, str]:
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     moved = [byte for byte in range(256) if byte not in printable]
-    return {**{byte: chr(byte) for byte in printable}, **{byte: chr(256 + place) for place, byte in enumerate(moved)}}
+    return {**{byte: chr(byte) for byte in printable},
+            **{byte: chr(256 + place) for place, byte in enumerate(moved)}}
 
 
 def _settings_of(file: dict) -> dict:
@@ -711,7 +712,8 @@ def _settings_of(file: dict) -> dict:
     for part in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
         _require(not model.get(part), f"its model asks for {part}")
     ids = model["vocab"]
-    _require({int} == {*map(type, ids.values())} and min(ids.values()) >= 0, "an id in its vocabulary is no whole number")
+    _require({*map(type, ids.values())} == {int} and min(ids.values()) >= 0,
+             "an id in its vocabulary is no whole number from 0 up")
     _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
     added = file.get("added_tokens") or []
     for token in added:
@@ -723,7 +725,8 @@ def _settings_of(file: dict) -> dict:
             "special_tokens": {token["content"] for token in added if token.get("special")},
             "normalized_tokens": {token["content"] for token in added if token.get("normalized")},
             "patterns": _read_patterns(_steps(file.get("pre_tokenizer"), "pretokenizers")),
-            "nfc": bool(_steps(file.get("normalizer"), "normalizers")), "ignore_merges": bool(model.get("ignore_merges"))}
+            "nfc": bool(_steps(file.get("normalizer"), "normalizers")),
+            "ignore_merges": bool(model.get("ignore_merges"))}
 
 
 def _require(condition: bool, otherwise: str) -> None:
@@ -735,7 +738,9 @@ def _steps(part: Optional[dict], key: str) -> list[dict]:
     """A part of the file is nothing, one step, or a sequence of parts."""
     if part is None:
         return []
-    return list(chain.from_iterable(_steps(step, key) for step in part[key])) if part["type"] == "Sequence" else [part]
+    if part["type"] != "Sequence":
+        return [part]
+    return [step for inner in part[key] for step in _steps(inner, key)]
 
 
 def _read_vocabulary(ids: dict[str, int]) -> dict[bytes, int]:
@@ -822,7 +827,8 @@ def course_tokenizer() -> Tokenizer:
     lesson 3: what has never been seen must not have shaped the tokens either.
 
     >>> tokenizer = course_tokenizer()
-    >>> print(tokenizer.show(tokenizer.encode("The sun is shining, and the sky is")))
+    >>> ids = tokenizer.encode("The sun is shining, and the sky is")
+    >>> print(tokenizer.show(ids))
     The|·sun|·is|·shining|,|·and|·the|·sky|·is
     """
     stories, _ = corpus_stories()
@@ -835,7 +841,8 @@ def main() -> int:
                             "lesson_2_coding_tokenizer.py --train corpus.txt --vocab-size 500 --save tokenizer.json"])
     parser.add_argument("--tokenizer", metavar="FILE", help="use this tokenizer.json, such as Qwen2.5's")
     parser.add_argument("--train", metavar="FILE", help="train a tokenizer on this text")
-    parser.add_argument("--vocab-size", type=int, default=COURSE_VOCAB_SIZE, metavar="N", help="how many tokens to learn, with the 256 bytes (default %(default)s)")
+    parser.add_argument("--vocab-size", type=int, default=COURSE_VOCAB_SIZE, metavar="N",
+                        help="how many tokens to learn, with the 256 bytes (default %(default)s)")
     parser.add_argument("--save", metavar="FILE", help="save the tokenizer as a tokenizer.json")
     options = parser.parse_args()
     if options.train and options.tokenizer:
@@ -844,7 +851,7 @@ def main() -> int:
         return int(play(sys.modules[__name__], options.step) > 0)
     if options.train:
         tokenizer = Tokenizer.train(read_text(options.train), options.vocab_size, [END_OF_TEXT])
-        few = f", for the text has no more pairs to merge" if len(tokenizer) < options.vocab_size else ""
+        few = ", for the text has no more pairs to merge" if len(tokenizer) < options.vocab_size else ""
         print(f"learned {len(tokenizer)} tokens from {options.train}{few}")
     else:
         tokenizer = Tokenizer.load(options.tokenizer) if options.tokenizer else course_tokenizer()

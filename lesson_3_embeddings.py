@@ -6,7 +6,7 @@ of the token, and from there on it works with vectors alone. Similar tokens have
 similar vectors. Nobody writes these down. They are learned, by predicting the
 next token again and again.
 
-    ids 0 1 2  →  rows 0, 1 and 2 of a matrix  →  a prediction  →  a score for every token
+    ids 0 1 2  →  rows 0, 1, 2 of a matrix  →  prediction  →  a score per token
 
 This lesson looks vectors up and compares them, then learns some from corpus.txt,
 in lists of lists, and at last reads those of a real LLM from its own file.
@@ -36,8 +36,8 @@ from operator import mul
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterable, Iterator, Optional, Union
 
-from lesson_1_tokens import (CORPUS, bar, corpus_stories, display_width, lesson_parser, play, read_text,
-                             run_lesson, show_tokens, table, tokens_to_ids, word_tokens)
+from lesson_1_tokens import (CORPUS, bar, build_vocabulary, corpus_stories, display_width, lesson_parser, play,
+                             read_text, run_lesson, table, tokens_to_ids)
 from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer, progress,
                                        write_whole)
 
@@ -77,7 +77,7 @@ def dot(a: Vector, b: Vector) -> float:
     It is large when both vectors are large in the same places. A dog has much
     of what the slides ask for in a rescuer, a cat has hardly any:
 
-    >>> rescuer = [0.0, 1.0, 1.0]     # of fluffiness, saving your life, gratefulness
+    >>> rescuer = [0.0, 1.0, 1.0]       # of the three FEATURES, the last two
     >>> round(dot(DOG, rescuer), 2), round(dot(CAT, rescuer), 2)
     (1.92, 0.05)
 
@@ -102,14 +102,17 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
     (1.0, 0.0)
     >>> cosine_similarity([1, 0], [-2, 0])
     -1.0
-    >>> round(cosine_similarity(CAR, GRASS), 2), round(cosine_similarity(DOG, CAT), 2)
-    (0.23, 0.34)
+    >>> for a, b in ((CAR, GRASS), (DOG, CAT)):
+    ...     print(f"{cosine_similarity(a, b):.2f}")
+    0.23
+    0.34
 
     The slides give each number a name, and warn that a real one has none. Here
     is why: turn all the arrows together, and every number changes, but no angle
     does. A model learns the angles; which way the axes point is an accident.
 
-    >>> def turn(v): return [0.6 * v[0] + 0.8 * v[1], 0.6 * v[1] - 0.8 * v[0], v[2]]
+    >>> def turn(v):
+    ...     return [0.6 * v[0] + 0.8 * v[1], 0.6 * v[1] - 0.8 * v[0], v[2]]
     >>> [round(number, 2) for number in turn(DOG)]
     [1.03, 0.25, 0.95]
     >>> round(cosine_similarity(turn(DOG), turn(CAT)), 2)
@@ -129,8 +132,11 @@ def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int,
     Returns row ids with their cosine similarity, best first; of equal ones the
     lower id. A row of zeros points nowhere and is left out.
 
-    >>> [(SLIDE_TOKENS[id], round(cosine, 2)) for id, cosine in nearest(CAR, SLIDE_MATRIX, 3)]
-    [(' car', 1.0), (' fast', 0.88), (' red.', 0.64)]
+    >>> for id, cosine in nearest(CAR, SLIDE_MATRIX, k=3):
+    ...     print(SLIDE_TOKENS[id], round(cosine, 2))
+     car 1.0
+     fast 0.88
+     red. 0.64
     """
     own_length = length(vector)
     if own_length == 0:
@@ -196,7 +202,9 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
 
     The slide maps six words, and gets nine ids for a sentence of nine words:
 
-    >>> vocabulary = {"The": 0, "car": 1, "is": 2, "fast,": 3, "and": 4, "red.": 5}
+    >>> vocabulary = build_vocabulary("The car is fast, and red.".split())
+    >>> list(vocabulary.items())[:6]
+    [('The', 0), ('car', 1), ('is', 2), ('fast,', 3), ('and', 4), ('red.', 5)]
     >>> ids = ids_of_words("The car is fast, and the car is red.", vocabulary)
     >>> ids
     [0, 1, 2, 3, 4, 0, 1, 2, 5]
@@ -211,8 +219,9 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
     A tokenizer that keeps spaces, capitals and the comma as they are makes ten
     tokens of it, and needs a row for " the" as well:
 
-    >>> len(["The", " car", " is", " fast", ",", " and", " the", " car", " is", " red."])
-    10
+    >>> with_comma = "The| car| is| fast|,| and| the| car| is| red.".split("|")
+    >>> len(with_comma), " the" in SLIDE_TOKENS
+    (10, False)
     """
     lower_case = {word.lower(): id for word, id in vocabulary.items()}
     return tokens_to_ids(sentence.lower().split(), lower_case)
@@ -243,7 +252,7 @@ class EmbeddingModel:
     first half says what may follow. When it is a candidate to follow, the second
     half says what it fits to. So, to predict:
 
-        predicted  =  pair vector  +  sum of weight x first half, for the last tokens
+        predicted  =  pair vector  +  weights x first halves of the last tokens
         logit      =  predicted · second half of the candidate  +  its bias
 
     There is one weight for each distance, up to `reach` tokens back. The pair
@@ -315,7 +324,8 @@ class EmbeddingModel:
         >>> model.exact_step([0, 1], right=2, rate=0.5)
         >>> [round(probability, 2) for probability in model.probabilities([0, 1])]
         [0.22, 0.22, 0.35, 0.21]
-        >>> print(f"{bits(0.25):.2f} bits before, {bits(model.probabilities([0, 1])[2]):.2f} after")
+        >>> after = model.probabilities([0, 1])[2]
+        >>> print(f"{bits(0.25):.2f} bits before, {bits(after):.2f} after")
         2.00 bits before, 1.49 after
         """
         errors = self.probabilities(ids)
@@ -367,7 +377,8 @@ class EmbeddingModel:
         >>> model = EmbeddingModel.untrained(vocab_size=4, dimensions=6)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model.save(folder + "/model.safetensors")
-        ...     EmbeddingModel.load(folder + "/model.safetensors").embeddings == model.embeddings
+        ...     opened = EmbeddingModel.load(folder + "/model.safetensors")
+        >>> opened.embeddings == model.embeddings
         True
 
         Raises ValueError for a file that is damaged or that holds something else.
@@ -505,12 +516,12 @@ def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> M
     wins. For the next one, what points in the directions before is taken away.
     Here all points lie near a line that climbs 1 in 2:
 
-    >>> component, = principal_components([[0, 0], [2, 1.1], [4, 1.9], [6, 3]], 1)
-    >>> [round(number, 2) for number in component]
+    >>> rows = [[0, 0], [2, 1.1], [4, 1.9], [6, 3]]
+    >>> [round(number, 2) for number in principal_components(rows)[0]]
     [0.9, 0.44]
 
-    Each row must be given as its distance from the mean; this is done here.
-    Pearson 1901. The sign of a direction is free; its largest number is positive.
+    The rows are taken as distances from their mean. Pearson 1901. The sign of a
+    direction is free; here its largest number is made positive.
     """
     means = [sum(column) / len(matrix) for column in zip(*matrix)]
     centred = [[x - mean for x, mean in zip(row, means)] for row in matrix]
@@ -538,8 +549,8 @@ def show_neighbours(words: Iterable[str], tokenizer: Tokenizer, matrix: Matrix, 
     in the same places. Not every neighbour is a good one: 60 KB is a short life.
 
     >>> tokenizer, model = course_model()
-    >>> words = "dog bird blue red girl mother school house train boat run walk".split()
-    >>> print(show_neighbours(words, tokenizer, model.embeddings))
+    >>> words = "dog bird blue red girl mother school house train boat run walk"
+    >>> print(show_neighbours(words.split(), tokenizer, model.embeddings))
     dog       mail fox son bird pictures
     bird      stone cow owl computer painter
     blue      cloudy clear soft low green
@@ -599,7 +610,8 @@ def place_labels(labels: list[str], vectors: Matrix, columns: int, rows: int) ->
 
     A label whose place is taken moves to the nearest free one.
 
-    >>> place_labels(["dog", "cat", "car"], [[0, 0], [0.1, 0], [9, 9]], columns=20, rows=3)
+    >>> vectors = [[0, 0], [0.1, 0], [9, 9]]
+    >>> place_labels(["dog", "cat", "car"], vectors, columns=20, rows=3)
     [(2, 0), (0, 0), (1, 16)]
     """
     across, up = principal_components(vectors)
@@ -624,7 +636,8 @@ def place_labels(labels: list[str], vectors: Matrix, columns: int, rows: int) ->
 def draw_map(labels: list[str], vectors: Matrix, columns: int = 76, rows: int = 22) -> str:
     """Draw vectors as a map of two dimensions: what is near in all of them is near here.
 
-    >>> print(draw_map(["dog", "cat", "car"], [[0, 0], [1, 0], [9, 9]], columns=20, rows=3))
+    >>> vectors = [[0, 0], [1, 0], [9, 9]]
+    >>> print(draw_map(["dog", "cat", "car"], vectors, columns=20, rows=3))
      cat
                     car
     dog
@@ -700,7 +713,8 @@ class Tensor:
                 raise ValueError(f"{self.path} ends in the middle of row {index} of the tensor {self.name!r}")
             if self.dtype == "BF16":    # the first half of an F32: the other half is zeros
                 data = b"".join(b"\0\0" + data[at:at + 2] for at in range(0, size, 2))
-            numbers = list(struct.unpack(f"<{width}{'f' if self.dtype == 'BF16' else NUMBER_TYPES[self.dtype]}", data))
+            code = "f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype]
+            numbers = list(struct.unpack(f"<{width}{code}", data))
             if not math.isfinite(sum(numbers)):
                 raise ValueError(f"row {index} of the tensor {self.name!r} in {self.path} has a number that is none")
             yield numbers
@@ -714,7 +728,8 @@ def read_safetensors(path: Union[str, Path]) -> dict[str, Tensor]:
     and last byte; then the numbers, row after row. Only the header is read here.
 
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_safetensors(folder + "/file", {"m": ("F32", (2, 2), [1, 2, 3, 4])}, {})
+    ...     matrix = ("F32", (2, 2), [1, 2, 3, 4])
+    ...     write_safetensors(folder + "/file", {"m": matrix}, {"who": "me"})
     ...     tensors = read_safetensors(folder + "/file")
     ...     print(tensors["m"].shape, tensors["m"].row(1))
     (2, 2) [3.0, 4.0]
@@ -830,7 +845,8 @@ def _train_and_save(fingerprint: str) -> tuple[Tokenizer, EmbeddingModel]:
         MODEL_FOLDER.mkdir(exist_ok=True)
         tokenizer.save(MODEL_FOLDER / "tokenizer.json")
         checksum = hashlib.sha256((MODEL_FOLDER / "tokenizer.json").read_bytes()).hexdigest()
-        model.save(MODEL_FOLDER / "model.safetensors", {"fingerprint": fingerprint, "tokenizer": checksum})
+        model.save(MODEL_FOLDER / "model.safetensors", {
+            "fingerprint": fingerprint, "tokenizer": checksum, "settings": repr(train_model.__defaults__[:-1])})
     except OSError as error:
         print(f"{MODEL_FOLDER} can't be written to ({error.strerror}), so nothing is kept", file=sys.stderr)
     return tokenizer, model

@@ -52,7 +52,8 @@ def normalize(weights: Vector) -> Vector:
     They still say how the words compare, and as such weights Python's
     `random.choices` takes them. Divided by their sum, in per cent:
 
-    >>> [float(f"{100 * share:.2g}") for share in normalize(CANDIDATES.values())]
+    >>> shares = normalize(CANDIDATES.values())
+    >>> [float(f"{100 * share:.2g}") for share in shares]
     [41.0, 31.0, 28.0, 0.0014, 0.00068]
 
     Raises ValueError for weights that are no numbers from 0 up, or all 0.
@@ -117,7 +118,19 @@ def greedy(probabilities: Vector) -> int:
     >>> words[greedy(normalize(CANDIDATES.values()))]
     'blue'
 
-    It always says the same. Raises ValueError as `normalize` does.
+    It always says the same, however often it is asked. It is what is left when
+    the temperature of the slide after next goes down to 0:
+
+    >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
+    >>> print(draw_counts(softmax(logits, temperature=0)))
+            probability  drawn
+    blue      100.000 %  10000  ████████████████████████
+    clear       0.000 %      0
+    cloudy      0.000 %      0
+    apple       0.000 %      0
+    banana      0.000 %      0
+
+    Raises ValueError as `normalize` does.
     """
     probabilities = normalize(probabilities)
     return probabilities.index(max(probabilities))
@@ -204,20 +217,32 @@ def temperature_table(logits: Vector, temperatures: Iterable[float] = (0, 0.5, 1
 
     The logits are divided by it. Below 1 the distances grow and the likely gets
     likelier; at 0 it is greedy. Above 1 they shrink and the rare gets a chance;
-    at 10 even "banana" has a good one.
+    at 10 even "banana" has a good one, and of ten thousand draws it gets:
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
+    >>> print(draw_counts(softmax(logits, temperature=10)))
+            probability  drawn
+    blue       27.596 %   2709  ███████
+    clear      26.813 %   2711  ███████
+    cloudy     26.565 %   2680  ██████
+    apple       9.843 %   1017  ██
+    banana      9.184 %    883  ██
+
+    All five temperatures side by side:
+
     >>> print(temperature_table(logits))
-    temperature               0            0.5              1              2             10
-    blue         100.000 ██████  49.275 ███     41.095 ██      37.002 ██      27.596 ██
-    clear          0.000         27.717 ██      30.821 ██      32.045 ██      26.813 ██
-    cloudy         0.000         23.008 █       28.082 ██      30.588 ██      26.565 ██
-    apple          0.000          0.000 █        0.001 █        0.214 █        9.843 █
-    banana         0.000          0.000 █        0.001 █        0.151 █        9.184 █
+             T = 0       T = 0.5     T = 1       T = 2       T = 10
+    blue    100.00 ████  49.27 ██    41.10 ██    37.00 █     27.60 █
+    clear     0.00       27.72 █     30.82 █     32.05 █     26.81 █
+    cloudy    0.00       23.01 █     28.08 █     30.59 █     26.56 █
+    apple     0.00        0.00 █      0.00 █      0.21 █      9.84 █
+    banana    0.00        0.00 █      0.00 █      0.15 █      9.18 █
     """
-    columns = [[f"{temperature:g}", *(f"{100 * share:.3f} {bar(share, 6):6}" for share in softmax(logits, temperature))]
-               for temperature in temperatures]
-    return table([[*row, ""] for row in zip(["temperature", *names], *columns)])
+    columns = []
+    for temperature in temperatures:
+        shares = softmax(logits, temperature)
+        columns.append([f"T = {temperature:<6g}", *(f"{100 * share:.2f} {bar(share, 4):4}" for share in shares)])
+    return table([[*row, ""] for row in zip(["", *names], *columns)])
 
 
 # %% What the field added: top-p and min-p
@@ -284,7 +309,8 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
     >>> logits = [math.log(share) for share in (0.5, 0.3, 0.2)]
     >>> next_token_probabilities(logits, top_k=2, top_p=0.6)
     [1.0, 0.0, 0.0]
-    >>> [round(share, 3) for share in keep_top_k(keep_top_p([0.5, 0.3, 0.2], 0.6), 2)]
+    >>> top_p_first = keep_top_k(keep_top_p([0.5, 0.3, 0.2], 0.6), 2)
+    >>> [round(share, 3) for share in top_p_first]
     [0.625, 0.375, 0.0]
     """
     probabilities = softmax(logits, temperature)
@@ -310,7 +336,8 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_t
 
     >>> tokenizer, model = course_model()
     >>> prompt = "The sun is shining, and the sky is"
-    >>> "".join(generate(model, tokenizer, prompt, max_new_tokens=1, temperature=0))
+    >>> pieces = generate(model, tokenizer, prompt, max_new_tokens=1, temperature=0)
+    >>> "".join(pieces)
     ' blue'
 
     Raises ValueError for settings that the filters can't take.
@@ -335,20 +362,20 @@ def _whole_characters(pieces: Iterable[bytes]) -> Iterator[str]:
             yield text
 
 
-def generate_steps(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_tokens: int,
-                   temperature: float, top_k: Optional[int], top_p: Optional[float], min_p: Optional[float],
-                   seed: Optional[int]) -> Iterator[tuple[int, Vector]]:
+def generate_steps(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_tokens: int = 100,
+                   temperature: float = 0.8, top_k: Optional[int] = None, top_p: Optional[float] = None,
+                   min_p: Optional[float] = 0.1, seed: Optional[int] = None) -> Iterator[tuple[int, Vector]]:
     """For each new token, its id and the probabilities from which it was drawn.
 
     This is the whole loop: ids, logits, probabilities, a draw, and again.
 
     >>> tokenizer, model = course_model()
-    >>> steps = generate_steps(model, tokenizer, "The sky is", 3, 1.0, None, None, None, seed=0)
+    >>> steps = generate_steps(model, tokenizer, "The sky is", 3, seed=0)
     >>> for id, probabilities in steps:
     ...     print(tokenizer.show([id]), f"{probabilities[id]:.0%}")
-    ·low 3%
-    ·as 1%
-    ·big 2%
+    ·clear 18%
+    ·at 11%
+    ·the 90%
     """
     _check_settings(temperature, top_k, top_p, min_p, max_new_tokens)
     end = tokenizer.added_tokens.get(END_OF_TEXT)
@@ -374,7 +401,8 @@ def explain_choice(tokenizer: Tokenizer, id: int, probabilities: Vector, count: 
     """The most probable candidates for one token as bars, and which one was drawn.
 
     >>> tokenizer = Tokenizer.train("", 256)
-    >>> print(explain_choice(tokenizer, 98, [0.0] * 97 + [0.6, 0.3, 0.1], count=2))
+    >>> probabilities = [0.0] * 97 + [0.6, 0.3, 0.1]
+    >>> print(explain_choice(tokenizer, 98, probabilities, count=2))
       a  60.0 %  ██████████████
     > b  30.0 %  ███████
     """
