@@ -231,17 +231,17 @@ def temperature_table(logits: Vector, temperatures: Iterable[float] = (0, 0.5, 1
     All five temperatures side by side:
 
     >>> print(temperature_table(logits))
-             T = 0       T = 0.5     T = 1       T = 2       T = 10
-    blue    100.00 ████  49.27 ██    41.10 ██    37.00 █     27.60 █
-    clear     0.00       27.72 █     30.82 █     32.05 █     26.81 █
-    cloudy    0.00       23.01 █     28.08 █     30.59 █     26.56 █
-    apple     0.00        0.00 █      0.00 █      0.21 █      9.84 █
-    banana    0.00        0.00 █      0.00 █      0.15 █      9.18 █
+              T = 0        T = 0.5      T = 1        T = 2        T = 10
+    blue    100.0 ██████  49.3 ███     41.1 ██      37.0 ██      27.6 ██
+    clear     0.0         27.7 ██      30.8 ██      32.0 ██      26.8 ██
+    cloudy    0.0         23.0 █       28.1 ██      30.6 ██      26.6 ██
+    apple     0.0          0.0 █        0.0 █        0.2 █        9.8 █
+    banana    0.0          0.0 █        0.0 █        0.2 █        9.2 █
     """
     columns = []
     for temperature in temperatures:
         shares = softmax(logits, temperature)
-        columns.append([f"T = {temperature:<6g}", *(f"{100 * share:.2f} {bar(share, 4):4}" for share in shares)])
+        columns.append([f"T = {temperature:<6g}", *(f"{100 * share:.1f} {bar(share, 6):6}" for share in shares)])
     return table([[*row, ""] for row in zip(["", *names], *columns)])
 
 
