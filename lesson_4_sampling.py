@@ -63,12 +63,13 @@ def normalize(weights: Vector) -> Vector:
     ValueError: probabilities must be numbers from 0 up, and this list has -0.5
     """
     weights = list(weights)
-    for wrong in (weight for weight in weights if not 0 <= weight < math.inf):
-        raise ValueError(f"probabilities must be numbers from 0 up, and this list has {wrong!r}")
-    total = math.fsum(weights)
-    if total == 0:
-        raise ValueError("probabilities must not be all 0: there is nothing to choose from")
-    return [weight / total for weight in weights]
+    total = sum(weights)
+    if weights and min(weights) >= 0 and 0 < total < math.inf:
+        return [weight / total for weight in weights]
+    for weight in weights:
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"probabilities must be numbers from 0 up, and this list has {weight!r}")
+    raise ValueError(f"there is nothing to choose from: the probabilities add up to {total}")
 
 
 # %% Assign a probability to each
