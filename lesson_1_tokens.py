@@ -210,7 +210,17 @@ def show_tokens(tokens: list[str], color: Optional[bool] = None) -> str:
 
 def _visible(character: str) -> str:
     stand_in = {" ": "·", "\n": "↵", "\t": "→"}.get(character, character)
-    return stand_in if stand_in.isprintable() else repr(stand_in)[1:-1]
+    return spell_out(stand_in)
+
+
+def spell_out(text: str) -> str:
+    """Spell out whatever a terminal would obey instead of print, but for newlines.
+
+    >>> print(spell_out("red? \\x1b[31m"))
+    red? \\x1b[31m
+    """
+    return "".join(character if character.isprintable() or character == "\n" else repr(character)[1:-1]
+                   for character in text)
 
 
 # %% Computational Cost

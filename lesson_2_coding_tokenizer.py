@@ -802,8 +802,15 @@ def write_whole(path: Union[str, Path], data: bytes) -> None:
     ...     Path(folder, "file").read_bytes()
     b'data'
     """
-    path = Path(path)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():    # a pipe or a device, or a folder, which is an error
+        path.write_bytes(data)
+        return
+    try:
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     try:
         with open(handle, "wb") as file:
             file.write(data)

@@ -21,6 +21,7 @@ in lists of lists, and at last reads those of a real LLM from its own file.
 import hashlib
 import heapq
 import html
+import inspect
 import json
 import math
 import os
@@ -31,12 +32,12 @@ import tempfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, chain, islice, product
+from itertools import accumulate, chain, product
 from operator import mul
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterable, Iterator, Optional, Union
 
-from lesson_1_tokens import (CORPUS, bar, build_vocabulary, corpus_stories, display_width, lesson_parser, play,
+from lesson_1_tokens import (CORPUS, UNKNOWN, bar, build_vocabulary, corpus_stories, display_width, lesson_parser, play,
                              read_text, run_lesson, table, tokens_to_ids)
 from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer, progress,
                                        write_whole)
@@ -54,19 +55,6 @@ SLIDE_MATRIX = [[0.12, 0.34, 0.56, 0.78], [0.84, 0.01, 0.31, 0.03], [0.23, 0.45,
 
 
 # %% Introducing: Vector Embeddings
-
-def length(vector: Vector) -> float:
-    """The length of a vector: how far it is from the origin to its point.
-
-    A point on paper has two numbers, a point in a room has three. The same row
-    of numbers, seen as an arrow from the origin, is a vector. Its length comes
-    from Pythagoras, and the formula does not mind how many numbers there are:
-
-    >>> length([3, 4]), length([2, 3, 6]), round(length(CAR), 3)
-    (5.0, 7.0, 0.896)
-    """
-    return math.sqrt(dot(vector, vector))
-
 
 def dot(a: Vector, b: Vector) -> float:
     """The dot product: multiply number by number, and add up.
@@ -92,11 +80,25 @@ def dot(a: Vector, b: Vector) -> float:
     return sum(map(mul, a, b))
 
 
+def length(vector: Vector) -> float:
+    """The length of a vector: how far it is from the origin to its point.
+
+    A point on paper has two numbers, a point in a room has three. The same row
+    of numbers, seen as an arrow from the origin, is a vector. Its length comes
+    from Pythagoras, and the formula does not mind how many numbers there are:
+
+    >>> length([3, 4]), length([2, 3, 6]), round(length(CAR), 3)
+    (5.0, 7.0, 0.896)
+    """
+    return math.sqrt(dot(vector, vector))
+
+
 def cosine_similarity(a: Vector, b: Vector) -> float:
     """The cosine of the angle between two vectors: 1 is the same direction.
 
-    It is the dot product of two arrows, both cut to length 1. So it only asks
+    It is the dot product of two arrows, both scaled to length 1. So it only asks
     where they point: 1 the same way, 0 at a right angle, -1 the opposite way.
+    (The numbers of the slides are invented, so what they give means little.)
 
     >>> cosine_similarity([3, 4], [6, 8]), cosine_similarity([1, 0], [0, 5])
     (1.0, 0.0)
@@ -108,8 +110,9 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
     0.34
 
     The slides give each number a name, and warn that a real one has none. Here
-    is why: turn all the arrows together, and every number changes, but no angle
-    does. A model learns the angles; which way the axes point is an accident.
+    is why: turn all the arrows together, and the numbers change, but no angle
+    does. A model learns how the arrows lie to each other; which way the axes
+    point is an accident.
 
     >>> def turn(v):
     ...     return [0.6 * v[0] + 0.8 * v[1], 0.6 * v[1] - 0.8 * v[0], v[2]]
@@ -120,10 +123,9 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
 
     Raises ValueError for a vector of zeros, which has no direction.
     """
-    lengths = length(a) * length(b)
-    if lengths == 0:
+    if not length(a) or not length(b):
         raise ValueError("a vector of zeros has no direction, so it has no cosine similarity")
-    return max(-1.0, min(1.0, dot(a, b) / lengths))
+    return max(-1.0, min(1.0, dot(a, b) / length(a) / length(b)))
 
 
 def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int, float]]:
@@ -141,7 +143,8 @@ def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int,
     own_length = length(vector)
     if own_length == 0:
         raise ValueError("a vector of zeros has no direction, so nothing is near to it")
-    cosines = ((dot(vector, row) / (own_length * length(row)), -id) for id, row in enumerate(matrix) if any(row))
+    lengths = ((id, row, length(row)) for id, row in enumerate(matrix))
+    cosines = ((min(1.0, dot(vector, row) / own_length / size), -id) for id, row, size in lengths if size)
     return [(-id, cosine) for cosine, id in heapq.nlargest(k, cosines)]
 
 
@@ -223,7 +226,7 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
     >>> len(with_comma), " the" in SLIDE_TOKENS
     (10, False)
     """
-    lower_case = {word.lower(): id for word, id in vocabulary.items()}
+    lower_case = {word if word == UNKNOWN else word.lower(): id for word, id in vocabulary.items()}
     return tokens_to_ids(sentence.lower().split(), lower_case)
 
 
@@ -235,13 +238,13 @@ def bits(probability: float) -> float:
     A model that gave the token that came a probability of 1 is not surprised.
     One half is the surprise of a tossed coin, one bit; a quarter is two coins.
 
-    >>> bits(1.0), bits(0.5), bits(0.25)
-    (0.0, 1.0, 2.0)
+    >>> bits(0.5), bits(0.25), bits(0.001) > 9
+    (1.0, 2.0, True)
 
     Added up over a text it is also the size to which the model could compress
     the text. Learning means: make this number small.
     """
-    return math.log2(1 / probability)
+    return -math.log2(probability) if probability else math.inf
 
 
 class EmbeddingModel:
@@ -258,8 +261,10 @@ class EmbeddingModel:
     There is one weight for each distance, up to `reach` tokens back. The pair
     vector belongs to the last two tokens together, if they were met in training:
     "not good" is more than "not" plus "good". The bias is for tokens that are
-    common anywhere. It is a log-bilinear model (Mnih and Hinton 2007), and all
-    of its numbers are learned.
+    common anywhere. All of these numbers are learned. The model is a small
+    relative of the log-bilinear one of Mnih and Hinton (2007). A real LLM has one
+    matrix for both jobs, or two; the two halves here are our way to have it all
+    in one.
     """
 
     def __init__(self, inputs: Matrix, outputs: Matrix, biases: Vector, weights: Vector,
@@ -271,6 +276,8 @@ class EmbeddingModel:
     def untrained(cls, vocab_size: int, dimensions: int, reach: int = 4,
                   pairs: Iterable[tuple[int, int]] = (), seed: int = 0) -> "EmbeddingModel":
         """A model that knows nothing: the first halves are 0, the second ones random.
+
+        Each half learns from the other, so two zeros would stay zeros for ever.
 
         >>> EmbeddingModel.untrained(vocab_size=4, dimensions=6).logits([0, 1])
         [0.0, 0.0, 0.0, 0.0]
@@ -317,7 +324,8 @@ class EmbeddingModel:
 
         The error of a token is how much too probable it was: its probability, or
         that less 1 if it is the token that came. This is also the slope (the
-        gradient) of the loss along its logit: how fast the loss grows with it.
+        gradient) of the loss along its logit: how fast the loss grows with it,
+        if surprise is counted with the natural logarithm, where a bit is 0.693.
 
         >>> tokens = ["the", " cat", " sleeps", " runs"]
         >>> model = EmbeddingModel.untrained(len(tokens), dimensions=6)
@@ -340,8 +348,8 @@ class EmbeddingModel:
         of. A candidate's second half moves along the prediction, by its error.
         The prediction should have moved along the second halves, each by its
         error; it is a sum, so all of its parts move that way, each times its
-        weight. And `shrink` pulls what moves a little towards 0, so that what
-        was seen once does not count too much.
+        weight. And `shrink` pulls the vectors that move a little towards 0, so
+        that what was seen once does not count too much.
         """
         latest_first, keep = ids[:-len(self.weights) - 1:-1], 1 - rate * shrink
         inputs, outputs = self.inputs, self.outputs
@@ -398,12 +406,15 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: in
 
     An exact step moves the vectors of the whole vocabulary. To train in seconds,
     each step asks an easier question: here are the token that came and ten fakes;
-    which is the real one? Four fakes are tokens that came after the last token
-    elsewhere, six come from anywhere. If a candidate is real e^score times for
-    every n times that it is a fake, then it is real with the probability
-    e^score / (e^score + n), and the distance from the truth is its error. Whoever
-    tells the real token from likely fakes has learned the probabilities: this is
-    noise-contrastive estimation (Gutmann and Hyvärinen 2010; Mnih and Teh 2012).
+    which is the real one? Four fakes are drawn from all the tokens that ever
+    followed the last one, six from anywhere. Say that e^logit is how often the
+    model expects a candidate here as the real token, and n how often one must
+    expect it among the fakes. Then it is real with the probability
+    e^logit / (e^logit + n), and the distance of that from the truth is its error.
+    With e^logit = 0.3 and n = 0.1 it is real three times in four. To get this
+    right for all tokens the model must learn the probabilities themselves, and
+    never has to add them up. This is noise-contrastive estimation (Gutmann and
+    Hyvärinen 2010; Mnih and Teh 2012).
 
     The rate falls to 0 on the way, so that the last steps only settle what the
     first have found. The same seed gives the same model.
@@ -419,21 +430,25 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: in
     """
     if len(ids) < 2 or not all(isinstance(id, int) and 0 <= id < vocab_size for id in ids):
         raise ValueError(f"training needs two ids or more, all from 0 to {vocab_size - 1}")
+    if dimensions < 2 or dimensions % 2 or reach < 1:
+        raise ValueError(f"training needs an even number of dimensions, and a reach of 1 or more, "
+                         f"not {dimensions} and {reach}")
     rng, counts = random.Random(seed), Counter(ids)
     model = EmbeddingModel.untrained(vocab_size, dimensions, reach, zip(ids[1:], ids), seed)
     model.biases = [math.log((counts[id] + 0.5) / len(ids)) for id in range(vocab_size)]
-    draw_fakes, fakes_of = _fakes(ids, vocab_size, near, far, rng)
+    draw_fakes, near_of, far_of = _fakes(ids, vocab_size, near, far, rng)
+    outputs, biases = model.outputs, model.biases
     places = list(range(1, len(ids)))
     all_steps = steps_left = passes * len(places)
     for number in range(1, passes + 1):
         rng.shuffle(places)
         for place in progress(places, f"pass {number} of {passes}"):
             context = ids[max(0, place - reach):place]
-            predicted = model.predict(context)
+            predicted, near_here = model.predict(context), near_of[context[-1]]
             candidates, errors = [ids[place], *draw_fakes(context[-1])], []
             for id in candidates:
-                power = math.exp(min(50.0, sum(map(mul, predicted, model.outputs[id])) + model.biases[id]))
-                errors.append(power / (power + fakes_of(context[-1], id)))
+                power = math.exp(min(50.0, sum(map(mul, predicted, outputs[id])) + biases[id]))
+                errors.append(power / (power + far_of[id] + near_here.get(id, 0.0)))
             errors[0] -= 1
             model.learn(context, predicted, candidates, errors, rate * steps_left / all_steps, shrink)
             steps_left -= 1
@@ -443,8 +458,9 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: in
     return model
 
 
-def _fakes(ids: list[int], vocab_size: int, near: int, far: int, rng: random.Random) -> tuple[Callable, Callable]:
-    """Two functions: draw the fakes of a step; how often is an id expected among them?"""
+def _fakes(ids: list[int], vocab_size: int, near: int, far: int,
+           rng: random.Random) -> tuple[Callable, dict[int, dict[int, float]], Vector]:
+    """A function that draws the fakes of a step, and how often each id is expected among them."""
     followers = defaultdict(list)
     for before, after in zip(ids, ids[1:]):
         followers[before].append(after)
@@ -452,16 +468,14 @@ def _fakes(ids: list[int], vocab_size: int, near: int, far: int, rng: random.Ran
                for before, after in followers.items()}
     counts = Counter(ids)
     roots = [math.sqrt(counts[id] + 0.5) for id in range(vocab_size)]     # rare tokens get their turn too
-    far_of = [far * root / math.fsum(roots) for root in roots]
+    all_roots = math.fsum(roots)
+    far_of = [far * root / all_roots for root in roots]
     everything, cumulated = range(vocab_size), list(accumulate(roots))
 
     def draw_fakes(last: int) -> list[int]:
         return rng.choices(followers[last], k=near) + rng.choices(everything, cum_weights=cumulated, k=far)
 
-    def fakes_of(last: int, id: int) -> float:
-        return far_of[id] + near_of[last].get(id, 0.0)
-
-    return draw_fakes, fakes_of
+    return draw_fakes, near_of, far_of
 
 
 def story_ids(tokenizer: Tokenizer, stories: Iterable[str]) -> list[int]:
@@ -493,6 +507,8 @@ def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str
     learns the language; when only that of the seen ones falls, and the other
     rises, it learns nothing but these stories, and it is time to stop.
     """
+    if not stories:
+        raise ValueError("there are no stories to measure the loss on")
     ids = story_ids(tokenizer, stories)
     size = sum(len(story.encode("utf-8")) + len("\n\n") for story in stories)
     reach = len(model.weights)
@@ -542,7 +558,7 @@ def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> M
 
 
 def show_neighbours(words: Iterable[str], tokenizer: Tokenizer, matrix: Matrix, k: int = 5) -> str:
-    """For each word, the k words whose vectors point most nearly the same way.
+    """For each word (one that is one token), the k words that point most nearly its way.
 
     Nobody told the model that a dog is an animal and blue a colour. It had to
     guess what comes after them and where they fit, and words of one kind stand
@@ -566,7 +582,7 @@ def show_neighbours(words: Iterable[str], tokenizer: Tokenizer, matrix: Matrix, 
     """
     rows = []
     for word in words:
-        id, *more = tokenizer.encode(" " + word)
+        id, = tokenizer.encode(" " + word)
         found = [near for near, _ in nearest(matrix[id], matrix, k + 1) if near != id]
         rows.append([word, "  " + " ".join(tokenizer.decode([near]).strip() for near in found[:k])])
     return table(rows)
@@ -602,6 +618,8 @@ def map_words(tokenizer: Tokenizer, matrix: Matrix) -> tuple[list[str], Matrix]:
     """
     ids = {word: tokenizer.encode(" " + word) for word in MAP_WORDS}
     known = {word: ids_of_word[0] for word, ids_of_word in ids.items() if len(ids_of_word) == 1}
+    if len(known) < 2:
+        raise ValueError("this tokenizer has fewer than two of the map's words as a token, so there is no map")
     return list(known), lookup(matrix, list(known.values()))
 
 
@@ -636,6 +654,8 @@ def place_labels(labels: list[str], vectors: Matrix, columns: int, rows: int) ->
 def draw_map(labels: list[str], vectors: Matrix, columns: int = 76, rows: int = 22) -> str:
     """Draw vectors as a map of two dimensions: what is near in all of them is near here.
 
+    The reverse need not hold: two may meet on the map and be far apart elsewhere.
+
     >>> vectors = [[0, 0], [1, 0], [9, 9]]
     >>> print(draw_map(["dog", "cat", "car"], vectors, columns=20, rows=3))
      cat
@@ -664,6 +684,7 @@ def svg_map(labels: list[str], vectors: Matrix, columns: int = 76, rows: int = 3
 # %% The real thing: safetensors
 
 # The name of each number type in the format, and its code in Python's `struct`.
+NO_CHECKSUM = "0" * 64
 NUMBER_TYPES = {"F64": "d", "F32": "f", "F16": "e", "BF16": "H", "I64": "q", "I32": "i", "I16": "h", "I8": "b",
                 "U64": "Q", "U32": "I", "U16": "H", "U8": "B", "BOOL": "?"}
 
@@ -685,7 +706,7 @@ class Tensor:
     def row(self, index: int) -> Vector:
         """Read one row, and nothing else, from the file.
 
-        Raises ValueError if there is no such row, or a number in it is none.
+        Raises ValueError if there is no such row, or if NaN or infinity is in it.
         """
         if not (isinstance(index, int) and 0 <= index < len(self)):
             raise ValueError(f"there is no row {index!r} in the tensor {self.name!r} of shape {list(self.shape)}")
@@ -712,11 +733,13 @@ class Tensor:
             if len(data) != size:
                 raise ValueError(f"{self.path} ends in the middle of row {index} of the tensor {self.name!r}")
             if self.dtype == "BF16":    # the first half of an F32: the other half is zeros
-                data = b"".join(b"\0\0" + data[at:at + 2] for at in range(0, size, 2))
+                wide = bytearray(2 * size)
+                wide[2::4], wide[3::4] = data[::2], data[1::2]
+                data = wide
             code = "f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype]
             numbers = list(struct.unpack(f"<{width}{code}", data))
-            if not math.isfinite(sum(numbers)):
-                raise ValueError(f"row {index} of the tensor {self.name!r} in {self.path} has a number that is none")
+            if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
+                raise ValueError(f"row {index} of the tensor {self.name!r} in {self.path} has NaN or infinity in it")
             yield numbers
 
 
@@ -751,7 +774,7 @@ def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, s
         data = file.read(start - 8)
     try:
         header = json.loads(data)
-        metadata = header.pop("__metadata__", None) or {}
+        metadata = dict(header.pop("__metadata__", None) or {})
         tensors = {name: _tensor(path, name, entry, start) for name, entry in header.items()}
         places = sorted(entry["data_offsets"] for entry in header.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -766,8 +789,8 @@ def _tensor(path: Union[str, Path], name: str, entry: dict, start: int) -> Tenso
     dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     if dtype not in NUMBER_TYPES:
         raise ValueError(f"the tensor {name!r} is of the unknown type {dtype!r}")
-    if not all(type(number) is int and 0 <= number < 2 ** 63 for number in [*shape, begin, end]):
-        raise ValueError(f"the tensor {name!r} has a shape or place that is no whole number")
+    if len(shape) > 8 or not all(type(number) is int and 0 <= number < 2 ** 63 for number in [*shape, begin, end]):
+        raise ValueError(f"the tensor {name!r} has an impossible shape or place")
     if end - begin != math.prod(shape) * struct.calcsize("<" + NUMBER_TYPES[dtype]):
         raise ValueError(f"the tensor {name!r} has {end - begin} bytes, which don't fit its shape {shape}")
     return Tensor(str(path), name, dtype, tuple(shape), start + begin)
@@ -777,7 +800,8 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
                       metadata: dict[str, str]) -> None:
     """Write tensors, each a type, a shape and its numbers in a row, as a safetensors file.
 
-    With them goes a checksum, so that damage is noticed when it is read again.
+    With them goes a checksum of the whole file (in which the checksum itself is
+    all zeros), so that damage is noticed when it is read again.
     """
     header, parts, end = {}, [], 0
     for name, (dtype, shape, numbers) in tensors.items():
@@ -785,11 +809,12 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
         parts.append(struct.pack(f"<{len(numbers)}{NUMBER_TYPES[dtype]}", *numbers))
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + len(parts[-1])]}
         end += len(parts[-1])
-    data = b"".join(parts)
-    header["__metadata__"] = {**metadata, "sha256": hashlib.sha256(data).hexdigest()}
+    header["__metadata__"] = {"sha256": NO_CHECKSUM, **metadata}
     text = json.dumps(header).encode("utf-8")
     text += b" " * (-len(text) % 8)
-    write_whole(path, len(text).to_bytes(8, "little") + text + data)
+    data = b"".join([len(text).to_bytes(8, "little"), text, *parts])
+    checksum = hashlib.sha256(data).hexdigest()
+    write_whole(path, data.replace(NO_CHECKSUM.encode(), checksum.encode(), 1))
 
 
 # %% Swap vector embeddings: the model of this course
@@ -803,15 +828,17 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
 
     Training takes about ten seconds. What it gave is kept in the formats that
     everybody uses, tokenizer.json and model.safetensors, with a fingerprint of
-    corpus.txt and of the settings. If these have changed, or a file is damaged,
-    it is trained again; if the folder can't be written to, nothing is kept.
+    corpus.txt, the settings and the code that trains. If you change these, or if
+    a file is damaged, it trains again. If the folder can't be written to, nothing
+    is kept.
 
     >>> tokenizer, model = course_model()
     >>> len(tokenizer) == len(model.embeddings)
     True
     """
-    fingerprint = hashlib.sha256(repr((read_text(CORPUS), COURSE_VOCAB_SIZE, train_model.__defaults__[:-1]))
-                                 .encode("utf-8")).hexdigest()
+    recipe = [inspect.getsource(part) for part in (EmbeddingModel, train_model, _fakes)]
+    settings = [COURSE_VOCAB_SIZE, WEIGHT_RATE, read_text(CORPUS)]
+    fingerprint = hashlib.sha256(repr(recipe + settings).encode("utf-8")).hexdigest()
     try:
         saved = _open_saved(fingerprint)
     except (ValueError, OSError) as error:
@@ -846,7 +873,7 @@ def _train_and_save(fingerprint: str) -> tuple[Tokenizer, EmbeddingModel]:
         tokenizer.save(MODEL_FOLDER / "tokenizer.json")
         checksum = hashlib.sha256((MODEL_FOLDER / "tokenizer.json").read_bytes()).hexdigest()
         model.save(MODEL_FOLDER / "model.safetensors", {
-            "fingerprint": fingerprint, "tokenizer": checksum, "settings": repr(train_model.__defaults__[:-1])})
+            "fingerprint": fingerprint, "tokenizer": checksum, "settings": str(inspect.signature(train_model))})
     except OSError as error:
         print(f"{MODEL_FOLDER} can't be written to ({error.strerror}), so nothing is kept", file=sys.stderr)
     return tokenizer, model
@@ -855,11 +882,10 @@ def _train_and_save(fingerprint: str) -> tuple[Tokenizer, EmbeddingModel]:
 def _load_model(path: Union[str, Path]) -> tuple[EmbeddingModel, dict[str, str]]:
     """Read a saved model whole; every number must be the one that was written."""
     tensors, metadata = _read_header(path)
-    start = min((tensor.start for tensor in tensors.values()), default=0)
-    with open(path, "rb") as file:
-        file.seek(start)
-        if hashlib.sha256(file.read()).hexdigest() != metadata.get("sha256"):
-            raise ValueError(f"{path} is damaged, or was not written by this lesson: its checksum is wrong")
+    checksum = str(metadata.get("sha256"))
+    data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
+    if hashlib.sha256(data).hexdigest() != checksum:
+        raise ValueError(f"{path} is damaged, or was not written by this lesson: its checksum is wrong")
     try:
         embeddings, pairs, pair_vectors, biases, weights = (
             list(tensors[name]) for name in ("embeddings", "pairs", "pair_vectors", "biases", "weights"))
@@ -882,12 +908,12 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
     ·son   0.653  ████████████████
     ·bird  0.645  ███████████████
     """
-    tables = []
+    known, tables = set(tokenizer.vocabulary.values()), []
     for id in dict.fromkeys(tokenizer.encode(text)):
-        rows = progress(islice(matrix, len(tokenizer)), f"comparing {len(tokenizer)} vectors", len(tokenizer))
-        found = nearest(lookup(matrix, [id])[0], rows, k + 1)
+        rows = progress(matrix, f"comparing {len(matrix)} vectors", len(matrix))
+        found = nearest(lookup(matrix, [id])[0], rows, k + 1 + len(matrix) - len(known))
         tables.append(table([[tokenizer.show([near], color=False), f"{cosine:.3f}", bar(cosine)]
-                             for near, cosine in found]))
+                             for near, cosine in found if near in known][:k + 1]))
     return "\n\n".join(tables)
 
 
@@ -916,15 +942,17 @@ def main() -> int:
     options = parser.parse_args()
     if bool(options.tokenizer) != bool(options.embeddings):
         parser.error("--tokenizer and --embeddings belong together: ids mean something only in their own matrix")
-    if options.text is None and not options.svg:
+    if options.tokenizer and options.text is None and options.svg is None:
+        parser.error("a text is missing, to show the nearest tokens of, or --svg")
+    if options.text is None and options.svg is None:
         return int(play(sys.modules[__name__], options.step) > 0)
     if options.tokenizer:
         tokenizer = Tokenizer.load(options.tokenizer)
-        matrix = find_embeddings(read_safetensors(options.embeddings), len(tokenizer))
+        matrix = find_embeddings(read_safetensors(options.embeddings), 1 + max(tokenizer.vocabulary.values()))
     else:
         tokenizer, model = course_model()
         matrix = model.embeddings
-    if options.svg:
+    if options.svg is not None:
         labels, vectors = map_words(tokenizer, matrix)
         write_whole(options.svg, svg_map(labels, vectors).encode("utf-8"))
         print(f"saved {options.svg}")

@@ -1,10 +1,10 @@
 """Lesson 4: sampling. From scores to the next word, and on and on.
 
 A language model gives every token of its vocabulary a score, its logit. This
-lesson turns the scores into probabilities, draws one token, writes it behind
-the text, and does it again. That is all there is to "generating text".
+lesson turns the scores into probabilities, draws one token, appends it to the
+text, and does it again. That is all there is to "generating text".
 
-    logits  →  temperature  →  top-k  →  top-p  →  min-p  →  one token drawn
+    logits  →  softmax with a temperature  →  top-k, top-p, min-p  →  one draw
 
 Our model from lesson 3 looks at the last few tokens and adds up their vectors.
 A real LLM has the same beginning (a tokenizer and an embedding matrix) and the
@@ -30,7 +30,7 @@ import sys
 from collections import Counter
 from typing import Callable, Iterable, Iterator, Optional
 
-from lesson_1_tokens import bar, lesson_parser, play, read_text, run_lesson, table
+from lesson_1_tokens import bar, lesson_parser, play, read_text, run_lesson, spell_out, table
 from lesson_2_coding_tokenizer import END_OF_TEXT, Tokenizer
 from lesson_3_embeddings import EmbeddingModel, Vector, course_model
 
@@ -43,7 +43,7 @@ CANDIDATES = {"blue": 60, "clear": 45, "cloudy": 41, "apple": 0.002, "banana": 0
 def normalize(weights: Vector) -> Vector:
     """Divide weights by their sum, so that they become probabilities.
 
-    Probabilities add up to 1. The slide's per cents don't: together they are
+    Probabilities add up to 1. The slide's percentages don't: together they are
     more than 146, so they can't all be true at once.
 
     >>> round(sum(CANDIDATES.values()), 3)
@@ -120,7 +120,8 @@ def greedy(probabilities: Vector) -> int:
     'blue'
 
     It always says the same, however often it is asked. It is what is left when
-    the temperature of the slide after next goes down to 0:
+    the temperature, two sections on, goes down to 0. (The logarithm makes logits
+    of the weights, and softmax takes it back.)
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
     >>> print(draw_counts(softmax(logits, temperature=0)))
@@ -251,16 +252,16 @@ def temperature_table(logits: Vector, temperatures: Iterable[float] = (0, 0.5, 1
 def keep_top_p(probabilities: Vector, p: float) -> Vector:
     """Keep the most probable tokens until together they reach p: the "nucleus".
 
-    Top-k always keeps as many. If the model is sure, that is too many: here
-    k = 3 lets two wrong words in, and p = 0.9 does not.
+    Top-k always keeps the same number. If the model is sure, that is too many:
+    here k = 3 lets two wrong words in, and p = 0.9 does not.
 
     >>> sure = [0.94, 0.03, 0.02, 0.01]
-    >>> sum(share > 0 for share in keep_top_p(sure, 0.9))
-    1
+    >>> [sum(map(bool, kept)) for kept in (keep_top_k(sure, 3), keep_top_p(sure, 0.9))]
+    [3, 1]
 
     If the model is unsure, k = 3 is too few, and top-p keeps more:
 
-    >>> sum(share > 0 for share in keep_top_p([0.125] * 8, 0.75))
+    >>> sum(map(bool, keep_top_p([0.125] * 8, 0.75)))
     6
 
     Holtzman et al. 2019. Raises ValueError if p is not above 0 and at most 1.
@@ -303,9 +304,9 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
                              top_p: Optional[float] = None, min_p: Optional[float] = None) -> Vector:
     """Temperature, then top-k, then top-p, then min-p; None leaves a filter out.
 
-    The order matters, since each filter sees what the one before has left and
-    made to share. With the two best of these kept first, the best alone has
-    more than 0.6 and top-p is content with it; without, top-p needs two.
+    The order matters, since each filter sees only what the one before has left,
+    rescaled to 1. After top-k = 2 the best of these has 0.625, which is enough for
+    top-p = 0.6. The other way round, top-p needs two.
 
     >>> logits = [math.log(share) for share in (0.5, 0.3, 0.2)]
     >>> next_token_probabilities(logits, top_k=2, top_p=0.6)
@@ -401,6 +402,8 @@ def generate_steps(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max
 def explain_choice(tokenizer: Tokenizer, id: int, probabilities: Vector, count: int = 5) -> str:
     """The most probable candidates for one token as bars, and which one was drawn.
 
+    They are what the filters have left, and share all of the probability.
+
     >>> tokenizer = Tokenizer.train("", 256)
     >>> probabilities = [0.0] * 97 + [0.6, 0.3, 0.1]
     >>> print(explain_choice(tokenizer, 98, probabilities, count=2))
@@ -408,6 +411,7 @@ def explain_choice(tokenizer: Tokenizer, id: int, probabilities: Vector, count: 
     > b  30.0 %  ███████
     """
     best = heapq.nlargest(count, range(len(probabilities)), key=probabilities.__getitem__)
+    best = [candidate for candidate in best if probabilities[candidate]]
     rows = [[("> " if candidate == id else "  ") + tokenizer.show([candidate], color=False),
              f"{100 * probabilities[candidate]:.1f} %", bar(probabilities[candidate])]
             for candidate in (best if id in best else [*best, id])]
@@ -430,12 +434,6 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
 
     >>> change_setting({}, "heat", "3")
     Traceback (most recent call last):
-      File "/root/.pyenv/versions/3.11.7/lib/python3.11/doctest.py", line 1353, in __run
-        exec(compile(example.source, filename, "single",
-      File "<doctest lesson_4_sampling.change_setting[2]>", line 1, in <module>
-        change_setting({}, "heat", "3")
-      File "/work/main/lesson_4_sampling.py", line 408, in change_setting
-        raise ValueError(f"there is no setting {name!r}, but {', '.join(DEFAULTS).replace('_', '-')}")
     ValueError: there is no setting 'heat', but max-new-tokens, temperature, top-k, top-p, min-p, seed
     """
     key = name.replace("-", "_")
@@ -446,7 +444,8 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
     try:
         changed = {**settings, key: None if value == "off" and may_be_off else (int if is_whole else float)(value)}
     except ValueError:
-        raise ValueError(f"{name} takes a {'whole ' if is_whole else ''}number, not {value!r}") from None
+        kind = "whole number" if is_whole else "number"
+        raise ValueError(f"{key.replace('_', '-')} takes a {kind}, not {value[:40]!r}") from None
     _check_settings(**changed)
     return changed
 
@@ -497,18 +496,21 @@ def main() -> int:
         if getattr(options, name) is not None:
             settings = change_setting(settings, name, getattr(options, name))
     if options.text is None and not options.chat:
+        if settings != DEFAULTS or options.explain:
+            parser.error("a text to go on with is missing, or --chat")
         return int(play(sys.modules[__name__], options.step) > 0)
     tokenizer, model = course_model()
 
     def write(settings: dict, prompt: str) -> None:
-        print(prompt, end="", flush=True)
+        steps = generate_steps(model, tokenizer, prompt, **settings)
+        print(spell_out(prompt), end="", flush=True)
         if options.explain:
             print()
-            for id, probabilities in generate_steps(model, tokenizer, prompt, **settings):
+            steps = list(steps)
+            for id, probabilities in steps:
                 print(explain_choice(tokenizer, id, probabilities), end="\n\n")
-            return
-        for piece in generate(model, tokenizer, prompt, **settings):
-            print(piece, end="", flush=True)
+        for piece in _whole_characters(tokenizer.decode_bytes([id]) for id, _ in steps):
+            print(spell_out(piece), end="", flush=True)
         print()
 
     if options.text is not None:

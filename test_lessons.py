@@ -554,9 +554,9 @@ def test_a_damaged_model_is_never_trusted(tmp_path):
     path = tmp_path / "model.safetensors"
     random_model(random.Random(8)).save(path)
     whole = path.read_bytes()
-    for place in range(len(whole) // 2, len(whole), 97):
+    for place in range(0, len(whole), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1:])
-        with pytest.raises(ValueError, match="damaged"):
+        with pytest.raises(ValueError):
             three.EmbeddingModel.load(path)
 
 
@@ -567,7 +567,6 @@ def test_the_course_model_is_rebuilt_when_it_must_be(tmp_path, monkeypatch, caps
     def train_quickly(ids, vocab_size, after_pass=None):
         trained.append(len(ids))
         return three.EmbeddingModel.untrained(vocab_size, 4)
-    train_quickly.__defaults__ = (1, None)
     monkeypatch.setattr(three, "train_model", train_quickly)
     course_model = three.course_model.__wrapped__
     course_model()
@@ -579,7 +578,7 @@ def test_the_course_model_is_rebuilt_when_it_must_be(tmp_path, monkeypatch, caps
         course_model()
         assert "training again" in capsys.readouterr().err
     assert len(trained) == 3
-    train_quickly.__defaults__ = (2, None)
+    monkeypatch.setattr(three, "WEIGHT_RATE", 0.5)
     course_model()
     course_model()
     assert len(trained) == 4
