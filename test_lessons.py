@@ -675,6 +675,11 @@ def test_draws_are_as_frequent_as_their_probabilities(keep):
     assert chi_square < freedom + 4 * math.sqrt(2 * freedom)
 
 
+def test_the_readme_shows_what_one_sees(course):
+    shown = re.search(r"`--seed 16`:\n\n((?:    .+\n)+)", (HERE / "README.md").read_text(encoding="utf-8")).group(1)
+    assert shown.split() == run("lesson_4_sampling.py", PROMPT, "--seed", "16").stdout.split()
+
+
 def test_generate_is_the_same_with_the_same_seed_and_stops(course):
     tokenizer, model = course
     texts = ["".join(four.generate(model, tokenizer, PROMPT, seed=seed, temperature=1.0, min_p=None)) for seed in (1, 1, 2)]
