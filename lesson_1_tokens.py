@@ -8,8 +8,8 @@ model ever learns, it learns about these ids.
     text "The cat is"  →  tokens "The" " cat" " is"  →  ids 0 1 2
 
 This lesson cuts text into sentences, words, letters and parts of words, counts
-what each way costs, and watches where each one breaks. A line behind `>>>` is
-Python, and below it stands what it gives. To try things yourself, start
+what each way costs, and watches where each one breaks. What comes after `>>>` is
+Python, and below it stands its result. To try things yourself, start
 
     python3 -i -c "from lesson_1_tokens import *"
 
@@ -110,28 +110,33 @@ def ids_to_tokens(ids: list[int], vocabulary: dict[str, int]) -> list[str]:
                          f"and {error.args[0]!r} is not one of them") from None
 
 
-# %% Tokens: what the model learns about one
+# %% Tokens: what the model learns about a token
 
 def companions(token: str, tokens: list[str], count: int = 4) -> list[str]:
     """The tokens that come most often right after a token, the commonest first.
 
-    The id itself says nothing: 4 is no more like a car than 5 is. What a model
-    learns about a token it learns from the company that the token keeps. Here
-    is the company of two words in the stories of corpus.txt:
+    The id itself says nothing: there is nothing of a car in the number 0. What a
+    model learns about a token it learns from the company that the token keeps.
+    Here is the company of two words in the stories of corpus.txt:
 
     >>> tokens = word_tokens(read_text(CORPUS))
-    >>> companions(" dog", tokens)
-    [' is', ' ran', ' and', ' can']
+    >>> companions(" fox", tokens)
+    [' comes', ' and', ' jumps', ' lives']
     >>> companions(" sky", tokens)
     [' is', ' was', ' is".', ' blue?"']
 
-    A letter keeps company too: "b" begins "bird" and "book", and the character
-    "车" is a part of "汽车" (car) and "火车" (train), but not of "爱" (love).
+    A letter keeps company too. What comes after a "b", as in "book" or "bird"?
+    And after a "q"?
 
-    >>> [word for word in ("bird", "cat", "book") if word.startswith("b")]
-    ['bird', 'book']
-    >>> [word for word in ("汽车", "火车", "爱") if "车" in word]
-    ['汽车', '火车']
+    >>> letters = letter_tokens(read_text(CORPUS))
+    >>> companions("b", letters), companions("q", letters)
+    (['o', 'e', 'r', 'a'], ['u'])
+
+    The character "车" (car) is a part of longer words; these are in the stories:
+
+    >>> pairs = {a + b for a, b in zip(letters, letters[1:]) if b == "车"}
+    >>> sorted(pair for pair in pairs if pair[0].isalpha())
+    ['停车', '汽车', '火车']
     """
     following = Counter(after for before, after in zip(tokens, tokens[1:]) if before == token)
     return [after for after, _ in following.most_common(count)]
@@ -140,14 +145,14 @@ def companions(token: str, tokens: list[str], count: int = 4) -> list[str]:
 # %% Which way of tokenizing is best?
 
 def sentence_tokens(text: str) -> list[str]:
-    """Cut a text after each sentence; the space goes with the sentence behind it.
+    """Cut a text after each sentence; the space goes with the sentence after it.
 
     >>> sentence_tokens('The cat is sleeping. Is it? "Yes!" The end')
     ['The cat is sleeping.', ' Is it?', ' "Yes!"', ' The end']
     >>> sentence_tokens("你好。我们正在学习人工智能")
     ['你好。', '我们正在学习人工智能']
 
-    A full stop inside a number does not end a sentence, but one behind "Mr."
+    A full stop inside a number does not end a sentence, but the one in "Mr."
     does: to know better, one would have to understand the text.
 
     >>> sentence_tokens("Mr. Fox ate 2.5 apples.")
@@ -235,8 +240,8 @@ def cost_table(text: str) -> str:
     >>> print(cost_table("The quick brown fox jumps over the lazy dog."))
                tokens  distinct  per 100 characters  cost
     sentences       1         1                 2.3    1x  █
-    words           9         9                20.5    9x  █████
-    letters        44        29               100.0   44x  ████████████████████████
+    words           9         9                20.5    9x  ████
+    letters        44        29               100.0   44x  ████████████████████
 
     "Distinct" is the other side of the bill: the size of the vocabulary. On the
     whole of corpus.txt, letters need many tokens and a tiny vocabulary, and
@@ -245,8 +250,8 @@ def cost_table(text: str) -> str:
     >>> print(cost_table(read_text(CORPUS)))
                tokens  distinct  per 100 characters   cost
     sentences    1157      1146                 1.8     1x  █
-    words       13733      2138                21.2  11.9x  █████
-    letters     64656        80               100.0  55.9x  ████████████████████████
+    words       13733      2138                21.2  11.9x  ████
+    letters     64656        80               100.0  55.9x  ████████████████████
     """
     cut = {name: tokenize(text) for name, tokenize in TOKENIZERS.items()}
     cheapest = max(1, len(cut["sentences"]))
@@ -255,7 +260,7 @@ def cost_table(text: str) -> str:
     for name, tokens in cut.items():
         rows.append([name, str(len(tokens)), str(len(set(tokens))),
                      f"{100 * len(tokens) / max(1, len(text)):.1f}",
-                     f"{round(len(tokens) / cheapest, 1):g}x", bar(len(tokens) / dearest)])
+                     f"{round(len(tokens) / cheapest, 1):g}x", bar(len(tokens) / dearest, 20)])
     return table(rows)
 
 
@@ -345,8 +350,8 @@ def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
 def corpus_stories() -> tuple[list[str], list[str]]:
     """The stories of corpus.txt: those to learn from, and the last tenth, held out.
 
-    What is held out is never learned from. So it can serve later as the test
-    that the learner has not seen.
+    What is held out is never learned from. So it can serve later as a test
+    that the model has not seen.
 
     >>> seen, held_out = corpus_stories()
     >>> len(seen), len(held_out)
@@ -420,7 +425,7 @@ def subword_tradeoff(text: str, sizes: tuple = (0, 10, 100, 1000)) -> str:
       1000        1080   18005  ███████
 
     Letters are at one end of this table and words at the other; subwords are
-    everything between. Real models take 30,000 to 250,000 of them. Which pieces
+    everything between. Real models take 30,000 to 260,000 of them. Which pieces
     are the best ones? That is the question of lesson 2.
     """
     words = [word for word, _ in Counter(word_tokens(text)).most_common() if len(word) > 1]
@@ -443,8 +448,8 @@ def plain_token(entry: str) -> str:
 
     Qwen2.5 lists its tokens in a file, tokenizer.json. A space or a newline
     would be hard to see there, so both are moved 256 places up in the table of
-    all characters, to where there are signs that one can print (lesson 2 does
-    it for all the bytes).
+    all characters, to where there are signs that one can print (lesson 2 has
+    the rule for all the bytes).
 
     >>> chr(ord(" ") + 256), chr(ord("\\n") + 256)
     ('Ġ', 'Ċ')
@@ -452,20 +457,20 @@ def plain_token(entry: str) -> str:
     ['sh', 'ual', 'Type', 'son', 'new', 'ern', ' ag', 'AR', '];\\n']
 
     So id 933 is " ag" with its space, and not the "Gag" that one copy of the
-    slides prints: there the dot over the Ġ got lost and it became a G. How did
-    " ag" become a token? Many words begin with it, and it got there by being
-    counted. In corpus.txt there are
+    slides prints: there the dot over the Ġ got lost and it became a G. How did it
+    become a token? Many words begin with it, and it got there by being counted.
+    In corpus.txt these do:
 
     >>> words = word_tokens(read_text(CORPUS))
     >>> sorted({word.strip(' ,."') for word in words if word.startswith(" ag")})
     ['again', 'against', 'ago', 'agree']
 
     The ids go from 0 to 151664. As they begin with 0, that makes 151,665 tokens,
-    one more than the slide says: 151,643 that were counted together, and 22 that
-    were added by hand.
+    one more than the slide says: 151,643 bytes and merges, and 22 added by hand.
 
-    >>> len(range(0, 151664 + 1)), 151643 + 22
-    (151665, 151665)
+    >>> ids = range(0, 151664 + 1)
+    >>> max(ids), len(ids), len(ids) - 22
+    (151664, 151665, 151643)
     """
     return entry.replace("Ġ", " ").replace("Ċ", "\n")
 
@@ -479,14 +484,14 @@ def play(module: ModuleType, step: bool = False) -> int:
     """Play a lesson: print its docstrings in order, and run their examples.
 
     The same words are read in the source, checked by `pytest --doctest-modules`
-    and played here, so they can't drift apart. An example that gives something
-    else than its docstring says is shown with both. Returns how many were wrong.
+    and played here, so they can't drift apart. Where an example gives another
+    result than its docstring says, both are shown. Returns how many were wrong.
     With `step` it waits for Enter before each new section.
 
-    >>> wrong = play(ModuleType("tiny", "A very short lesson."))
-    A very short lesson.
-    <BLANKLINE>
-    All 0 examples gave what the lesson says.
+    >>> play(ModuleType("tiny", "A short lesson."))      # doctest: +ELLIPSIS
+    A short lesson.
+    ...
+    0
     """
     ran = wrong = 0
     last_section = ""
@@ -530,8 +535,7 @@ def _parts(module: ModuleType) -> Iterator[tuple[str, str, str]]:
 
 def _play_example(example: doctest.Example, names: dict) -> bool:
     """Show an example, run it and show what it gave: is that what the docstring says?"""
-    for prompt, line in zip([">>> ", *["... "] * 99], example.source.splitlines()):
-        _say(prompt + line, "32")
+    _say(">>> " + example.source.rstrip().replace("\n", "\n... "), "32")
     printed, error_line = io.StringIO(), None
     with contextlib.redirect_stdout(printed):
         try:
@@ -562,8 +566,10 @@ def _room() -> int:
 def _say(text: str, color: str = "") -> None:
     """Print text in a colour, never wider than the window."""
     for line in text.splitlines():
-        room = _room() - (display_width(line) - len(line))
-        for piece in textwrap.wrap(line, room) or [""]:
+        # For the wrapping, a character that takes two columns counts as two.
+        wide = "".join(character + "\0" * (display_width(character) - 1) for character in line)
+        for piece in textwrap.wrap(wide, _room()) or [""]:
+            piece = piece.replace("\0", "")
             print(f"\033[{color}m{piece}\033[0m" if color and wants_color() else piece)
 
 
@@ -635,7 +641,7 @@ def run_lesson(main: Callable[[], int]) -> None:
     has no way to show is replaced, and never an error.
     """
     codecs.register_error("lesson", _replace_characters)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="lesson")
     try:
         status = main()
