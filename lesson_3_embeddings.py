@@ -329,6 +329,16 @@ class EmbeddingModel:
 
         >>> tokens = ["the", " cat", " sleeps", " runs"]
         >>> model = EmbeddingModel.untrained(len(tokens), dimensions=6)
+        >>> def loss():
+        ...     return -math.log(model.probabilities([0, 1])[2])
+        >>> before = loss()
+        >>> model.biases[3] += 0.001            # " runs" a little higher:
+        >>> round((loss() - before) / 0.001, 2)     # the slope is its error
+        0.25
+        >>> model.biases[3] -= 0.001
+
+        Now the step, for " sleeps". Its probability was one in four, as for all:
+
         >>> model.exact_step([0, 1], right=2, rate=0.5)
         >>> [round(probability, 2) for probability in model.probabilities([0, 1])]
         [0.22, 0.22, 0.35, 0.21]
