@@ -624,16 +624,17 @@ def _settings_of(file: dict) -> dict:
     ids = model["vocab"]
     _require({*map(type, ids.values())} == {int} and min(ids.values()) >= 0,
              "an id in its vocabulary is no whole number from 0 up")
-    _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
+    taken = set(ids.values())
+    _require(len(taken) == len(ids), "two tokens in its vocabulary have the same id")
     added = file.get("added_tokens") or []
     for token in added:
         asks = [part for part in ("single_word", "lstrip", "rstrip") if token.get(part)]
         _require(not asks, f"its added token {token['content']!r} asks for {asks}")
         _require(type(token["id"]) is int and token["id"] >= 0 and isinstance(token["content"], str)
                  and token["content"], f"its added token {token} is not one")
-    owners = {id: token for token, id in ids.items()}
-    _require(all(owners.setdefault(token["id"], token["content"]) == token["content"] for token in added),
-             "two of its tokens have the same id")
+        is_new = token["id"] not in taken or ids.get(token["content"]) == token["id"]
+        _require(is_new, f"its added token {token['content']!r} has the id of another token")
+    _require(len({token["id"] for token in added}) == len(added), "two of its added tokens have the same id")
     return {"vocabulary": _read_vocabulary(ids), "merges": _read_merges(model["merges"], ids),
             "added_tokens": {token["content"]: token["id"] for token in added},
             "special_tokens": {token["content"] for token in added if token.get("special")},

@@ -243,6 +243,14 @@ def test_what_is_no_id_cannot_be_decoded(wrong):
         two.course_tokenizer().decode([wrong])
 
 
+def test_one_special_token_is_not_a_set_of_letters():
+    with pytest.raises(ValueError, match="set of tokens"):
+        two.course_tokenizer().encode("a", allowed_special="<|endoftext|>")
+    for wrong in ("<a>", [""]):
+        with pytest.raises(ValueError, match="list of strings"):
+            two.Tokenizer.train("text", 300, wrong)
+
+
 def test_surrogates_cannot_be_encoded():
     for text in ("\ud800", "abc\udfff"):
         with pytest.raises(ValueError, match="lone surrogate"):
@@ -332,6 +340,9 @@ def test_damaged_tokenizer_files_are_opened_or_refused(tmp_path):
     (lambda file: file.update(truncation={"max_length": 5}), "truncation"),
     (lambda file: file.update(decoder={"type": "Metaspace"}), "Metaspace"),
     (lambda file: file["added_tokens"][0].update(lstrip=True), "lstrip"),
+    (lambda file: file["added_tokens"][0].update(id=0), "id of another"),
+    (lambda file: file["added_tokens"][0].update(id=-7), "is not one"),
+    (lambda file: file["added_tokens"].append({"content": "<b>", "id": file["added_tokens"][0]["id"]}), "same id"),
     (lambda file: file.pop("model"), "'model'")])
 def test_a_file_that_asks_for_something_else_is_refused_by_name(change, blamed, tmp_path):
     path = tmp_path / "tokenizer.json"
