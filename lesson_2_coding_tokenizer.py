@@ -624,17 +624,9 @@ def _settings_of(file: dict) -> dict:
     ids = model["vocab"]
     _require({*map(type, ids.values())} == {int} and min(ids.values()) >= 0,
              "an id in its vocabulary is no whole number from 0 up")
-    taken = set(ids.values())
-    _require(len(taken) == len(ids), "two tokens in its vocabulary have the same id")
+    _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
     added = file.get("added_tokens") or []
-    for token in added:
-        asks = [part for part in ("single_word", "lstrip", "rstrip") if token.get(part)]
-        _require(not asks, f"its added token {token['content']!r} asks for {asks}")
-        _require(type(token["id"]) is int and token["id"] >= 0 and isinstance(token["content"], str)
-                 and token["content"], f"its added token {token} is not one")
-        is_new = token["id"] not in taken or ids.get(token["content"]) == token["id"]
-        _require(is_new, f"its added token {token['content']!r} has the id of another token")
-    _require(len({token["id"] for token in added}) == len(added), "two of its added tokens have the same id")
+    _check_added(added, ids)
     return {"vocabulary": _read_vocabulary(ids), "merges": _read_merges(model["merges"], ids),
             "added_tokens": {token["content"]: token["id"] for token in added},
             "special_tokens": {token["content"] for token in added if token.get("special")},
@@ -642,6 +634,19 @@ def _settings_of(file: dict) -> dict:
             "patterns": _read_patterns(_steps(file.get("pre_tokenizer"), "pretokenizers")),
             "nfc": bool(_steps(file.get("normalizer"), "normalizers")),
             "ignore_merges": bool(model.get("ignore_merges"))}
+
+
+def _check_added(added: list[dict], ids: dict[str, int]) -> None:
+    """Each added token needs a text, an id of its own, and no way of being matched that we lack."""
+    taken = set(ids.values())
+    for token in added:
+        content, id = token["content"], token["id"]
+        asks = [part for part in ("single_word", "lstrip", "rstrip") if token.get(part)]
+        _require(not asks, f"its added token {content!r} asks for {asks}")
+        _require(type(id) is int and id >= 0 and isinstance(content, str) and content != "",
+                 f"its added token {content!r} with id {id!r} is not one")
+        _require(id not in taken or ids.get(content) == id, f"its added token {content!r} has the id of another token")
+        taken.add(id)
 
 
 def _require(condition: bool, otherwise: str) -> None:

@@ -342,7 +342,7 @@ def test_damaged_tokenizer_files_are_opened_or_refused(tmp_path):
     (lambda file: file["added_tokens"][0].update(lstrip=True), "lstrip"),
     (lambda file: file["added_tokens"][0].update(id=0), "id of another"),
     (lambda file: file["added_tokens"][0].update(id=-7), "is not one"),
-    (lambda file: file["added_tokens"].append({"content": "<b>", "id": file["added_tokens"][0]["id"]}), "same id"),
+    (lambda file: file["added_tokens"].append({"content": "<b>", "id": file["added_tokens"][0]["id"]}), "id of another"),
     (lambda file: file.pop("model"), "'model'")])
 def test_a_file_that_asks_for_something_else_is_refused_by_name(change, blamed, tmp_path):
     path = tmp_path / "tokenizer.json"
