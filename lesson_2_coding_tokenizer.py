@@ -777,7 +777,7 @@ def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
     try:
         return re.compile("".join(parts))
     except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"Python's re can't take the split pattern {pattern!r}: {error}") from None
+        raise ValueError(f"Python's re can't take the split pattern {pattern[:60]!r}: {error}") from None
 
 
 _PATTERN_TOKENS = r"\\[pP]\{\^?\w*\}|\\[pP]\w|\\.|\[\^?\]?|\(\?[a-zA-Z-]*[):>]?|[?*+}]\+|&&|."
