@@ -20,6 +20,7 @@ That is why it can follow a story over many pages and ours only over a few words
 0
 """
 
+import argparse
 import codecs
 import contextlib
 import heapq
@@ -475,23 +476,41 @@ def chat(write: Callable[[dict, str], None], settings: dict) -> None:
             return
 
 
-def main() -> int:
+def _write(model: EmbeddingModel, tokenizer: Tokenizer, settings: dict, explain: bool, prompt: str) -> None:
+    """Print a prompt and go on with it; with `explain`, show first how each token was chosen."""
+    steps = generate_steps(model, tokenizer, prompt, **settings)
+    print(spell_out(prompt), end="", flush=True)
+    if explain:
+        steps = list(steps)
+        for id, probabilities in steps:
+            print("\n\n" + explain_choice(tokenizer, id, probabilities), end="")
+        print("\n\n" + spell_out(prompt), end="")
+    for piece in _whole_characters(tokenizer.decode_bytes([id]) for id, _ in steps):
+        print(spell_out(piece), end="", flush=True)
+    print()
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = lesson_parser("Lesson 4: sampling, and going on with your text.", "the beginning of a story",
                            ['lesson_4_sampling.py "The sun is shining, and the sky is"',
                             "lesson_4_sampling.py --chat --temperature 0.5"])
-    for name, what in (
-            ("temperature", "0 always takes the best token, more is wilder"),
-            ("top-k", "keep the N most probable tokens"),
-            ("top-p", "keep the most probable that together have N"),
-            ("min-p", "keep what is N times as probable as the best"),
-            ("max-new-tokens", "stop after so many"),
-            ("seed", "the same seed gives the same text")):
+    for name, what in (("temperature", "0 always takes the best token, more is wilder"),
+                       ("top-k", "keep the N most probable tokens"),
+                       ("top-p", "keep the most probable that together have N"),
+                       ("min-p", "keep what is at least N times as probable as the best"),
+                       ("max-new-tokens", "stop after so many"),
+                       ("seed", "the same seed gives the same text")):
         default = DEFAULTS[name.replace("-", "_")]
-        parser.add_argument("--" + name, metavar="N", help=f"{what} (default {'off' if default is None else default})")
+        parser.add_argument("--" + name, metavar="N",
+                            help=f"{what} (default {'off' if default is None else default})")
     parser.add_argument("--explain", action="store_true", help="show the candidates for each token")
     parser.add_argument("--chat", action="store_true", help="type, and it goes on with your text")
-    options = parser.parse_args()
-    settings = DEFAULTS
+    return parser
+
+
+def main() -> int:
+    parser = _parser()
+    options, settings = parser.parse_args(), DEFAULTS
     for name in DEFAULTS:
         if getattr(options, name) is not None:
             settings = change_setting(settings, name, getattr(options, name))
@@ -500,23 +519,10 @@ def main() -> int:
             parser.error("a text to go on with is missing, or --chat")
         return int(play(sys.modules[__name__], options.step) > 0)
     tokenizer, model = course_model()
-
-    def write(settings: dict, prompt: str) -> None:
-        steps = generate_steps(model, tokenizer, prompt, **settings)
-        print(spell_out(prompt), end="", flush=True)
-        if options.explain:
-            print()
-            steps = list(steps)
-            for id, probabilities in steps:
-                print(explain_choice(tokenizer, id, probabilities), end="\n\n")
-        for piece in _whole_characters(tokenizer.decode_bytes([id]) for id, _ in steps):
-            print(spell_out(piece), end="", flush=True)
-        print()
-
     if options.text is not None:
-        write(settings, read_text("-") if options.text == "-" else options.text)
+        _write(model, tokenizer, settings, options.explain, read_text("-") if options.text == "-" else options.text)
     if options.chat:
-        chat(write, settings)
+        chat(lambda settings, line: _write(model, tokenizer, settings, options.explain, line), settings)
     return 0
 
 
