@@ -646,6 +646,8 @@ def _check_added(added: list[dict], ids: dict[str, int]) -> None:
         _require(type(id) is int and id >= 0 and isinstance(content, str) and content != "",
                  f"its added token {content!r} with id {id!r} is not one")
         _require(id not in taken or ids.get(content) == id, f"its added token {content!r} has the id of another token")
+        _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
+                 f"its added token {content!r} is to be normalized, and is not in NFC")
         taken.add(id)
 
 

@@ -340,6 +340,7 @@ def test_damaged_tokenizer_files_are_opened_or_refused(tmp_path):
     (lambda file: file.update(truncation={"max_length": 5}), "truncation"),
     (lambda file: file.update(decoder={"type": "Metaspace"}), "Metaspace"),
     (lambda file: file["added_tokens"][0].update(lstrip=True), "lstrip"),
+    (lambda file: file["added_tokens"][0].update(content="e\u0301", normalized=True), "NFC"),
     (lambda file: file["added_tokens"][0].update(id=0), "id of another"),
     (lambda file: file["added_tokens"][0].update(id=-7), "is not one"),
     (lambda file: file["added_tokens"].append({"content": "<b>", "id": file["added_tokens"][0]["id"]}), "id of another"),
