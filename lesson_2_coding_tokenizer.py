@@ -791,7 +791,9 @@ def _reads_otherwise(token: str, in_class: bool) -> bool:
         return token == "\\" or token[1].isalnum() and token[1] not in "nrtfvaxu0"
     if in_class:
         return token[0] == "[" or token == "&&"
-    return len(token) > 1 and token[-1] in "+)>"
+    if token[:2] == "(?":
+        return token not in ("(?", "(?:", "(?i:")
+    return len(token) > 1 and token[-1] == "+"
 
 
 @lru_cache(maxsize=64)
@@ -826,7 +828,7 @@ def _alphabet(text: str) -> str:
     if text.isascii():
         return _characters_up_to(0x7F)
     if len(text) > 100_000:
-        own = "".join(set("".join(line for line in text.splitlines() if not line.isascii())))
+        own = "".join(set("".join(line for line in text.splitlines(keepends=True) if not line.isascii())))
         return "".join(sorted({*_characters_up_to(0x7F), *own, *own.swapcase()}))
     return _characters_up_to(0xFFFF if max(text) <= "\uffff" else sys.maxunicode)
 

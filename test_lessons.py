@@ -200,14 +200,14 @@ def test_a_class_of_a_pattern_is_what_unicodedata_says():
 
 
 @pytest.mark.parametrize("pattern", [r"\p{Han}", r"[[a]]", r"[a&&b]", "a++", "a?+", "(?>a)", "(?i)a", r"(a)\1", "(", r"\h",
-                                     "a{2}+", r"\b", "a\\"])
+                                     "a{2}+", r"\b", "a\\", "(?P<x>a)(?P<y>b)", "(?m:.)"])
 def test_a_pattern_that_re_reads_otherwise_is_refused(pattern):
     with pytest.raises(ValueError, match="split pattern"):
         two.compile_pattern(pattern, "abc")
 
 
 def test_long_texts_are_split_like_short_ones():
-    part = "The dog's 2 cars,  𝖨 车!\n\n é² İI \t x\x1c y\u2028z 🌲"
+    part = "The dog's 2 cars,  𝖨 车!\n\n é² İI \t x\x1c y\u2028's\x85's\u2029's z 🌲"
     pattern = r"(?i:'s)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
     for pattern in (pattern, two.GPT2_PATTERN):
         once = two.split_words(part + "\n", pattern)
