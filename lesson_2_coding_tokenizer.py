@@ -23,6 +23,7 @@ the|·|b|at [258, 32, 98, 256]
 'the bat'
 """
 
+import codecs
 import heapq
 import json
 import os
@@ -33,7 +34,7 @@ import time
 import unicodedata
 from collections import Counter, defaultdict
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from operator import add
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Optional, Union
@@ -133,7 +134,7 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
     """
     compiled = compile_pattern(pattern, _alphabet(text))
     words = compiled.findall(text)
-    if "".join(words) == text:
+    if sum(map(len, words)) == len(text):
         return words
     words, end = [], 0      # the pattern leaves gaps: what is in a gap is a word too
     for match in compiled.finditer(text):
@@ -327,12 +328,15 @@ class Tokenizer:
         self.added_tokens = added_tokens or {}
         self.special_tokens = set(self.added_tokens) if special_tokens is None else special_tokens
         self.normalized_tokens = set(normalized_tokens)
+        for token, id in self.added_tokens.items():
+            _check_name(token, id, self._bpe_vocabulary)
         added = {text_to_bytes(token): id for token, id in self.added_tokens.items()}
         self.vocabulary = {**self._bpe_vocabulary, **added}
-        self._bytes_of = {id: token for part in (self._bpe_vocabulary, added) for token, id in part.items()}
+        self._bytes_of = dict(zip(self.vocabulary.values(), self.vocabulary))
         self._byte_ids = [self._bpe_vocabulary[bytes([byte])] for byte in range(256)]
-        self._rank_of = dict(zip(merges, range(len(merges))))
-        self._merged = list(merges.values())
+        self._rank_of, self._merged = merges, range(max(merges.values(), default=0) + 1)
+        if [*merges.values()] != sorted(set(merges.values())):     # seldom: else a later merge has a higher id
+            self._rank_of, self._merged = dict(zip(merges, range(len(merges)))), list(merges.values())
         self._known_words = _KnownWords(self._encode_word)
 
     def __len__(self) -> int:
@@ -502,12 +506,11 @@ class Tokenizer:
         the|n    257 = t + he
         """
         ids = [self._byte_ids[byte] for byte in text_to_bytes(word)]
-        pairs = list(self.merges)
-        rows = [[self.show(ids, color=False), ""]]
-        steps = []
+        rows, steps = [[self.show(ids, color=False), ""]], []
+        pair_of = dict(zip(self._rank_of.values(), self._rank_of))
         self._merge(ids, steps)
         for ids, rank in steps:
-            left, right = (self.show([part], color=False) for part in pairs[rank])
+            left, right = (self.show([part], color=False) for part in pair_of[rank])
             rows.append([self.show(ids, color=False), f"{self._merged[rank]} = {left} + {right}"])
         return table(rows)
 
@@ -609,6 +612,20 @@ def byte_letters() -> dict[int, str]:
             **{byte: chr(256 + place) for place, byte in enumerate(moved)}}
 
 
+def letters_to_bytes(letters: str) -> bytes:
+    """Turn the letters of a token in a tokenizer.json back into its bytes.
+
+    >>> letters_to_bytes("Ġè½¦").decode("utf-8")
+    ' 车'
+    """
+    return codecs.charmap_encode(letters, "strict", _bytes_of_letters())[0]
+
+
+@lru_cache(maxsize=1)
+def _bytes_of_letters() -> dict[int, int]:
+    return {ord(letter): byte for byte, letter in byte_letters().items()}
+
+
 def _settings_of(file: dict) -> dict:
     """Check a tokenizer.json part by part, and read what `Tokenizer` needs of it."""
     for part in ("truncation", "padding"):
@@ -625,9 +642,10 @@ def _settings_of(file: dict) -> dict:
     _require({*map(type, ids.values())} == {int} and min(ids.values()) >= 0,
              "an id in its vocabulary is no whole number from 0 up")
     _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
+    vocabulary, merges = _read_vocabulary(ids), _read_merges(model["merges"], ids)
     added = file.get("added_tokens") or []
     _check_added(added, ids)
-    return {"vocabulary": _read_vocabulary(ids), "merges": _read_merges(model["merges"], ids),
+    return {"vocabulary": vocabulary, "merges": merges,
             "added_tokens": {token["content"]: token["id"] for token in added},
             "special_tokens": {token["content"] for token in added if token.get("special")},
             "normalized_tokens": {token["content"] for token in added if token.get("normalized")},
@@ -636,9 +654,18 @@ def _settings_of(file: dict) -> dict:
             "ignore_merges": bool(model.get("ignore_merges"))}
 
 
+def _check_name(token: str, id: int, vocabulary: dict[bytes, int]) -> None:
+    """A tokenizer.json can't hold an added token that reads like another token in byte letters."""
+    if not _bytes_of_letters().keys() >= {*map(ord, token)}:
+        return
+    same = letters_to_bytes(token)
+    if same in vocabulary and (vocabulary[same] != id or same != text_to_bytes(token)):
+        raise ValueError(f"the added token {token!r} is also the name of token {vocabulary[same]}, {same!r}")
+
+
 def _check_added(added: list[dict], ids: dict[str, int]) -> None:
-    """Each added token needs a text, an id of its own, and no way of being matched that we lack."""
-    taken = set(ids.values())
+    """Each added token needs a text, the id it would be given, and no way of being matched that we lack."""
+    taken, following = set(ids.values()), len(ids)
     for token in added:
         content, id = token["content"], token["id"]
         asks = [part for part in ("single_word", "lstrip", "rstrip") if token.get(part)]
@@ -648,6 +675,9 @@ def _check_added(added: list[dict], ids: dict[str, int]) -> None:
         _require(id not in taken or ids.get(content) == id, f"its added token {content!r} has the id of another token")
         _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
                  f"its added token {content!r} is to be normalized, and is not in NFC")
+        _require(id == ids.get(content, following),
+                 f"its added token {content!r} has the id {id}, and {ids.get(content, following)} was to be next")
+        following = max(following, id + 1)
         taken.add(id)
 
 
@@ -667,16 +697,14 @@ def _steps(part: Optional[dict], key: str) -> list[dict]:
 
 def _read_vocabulary(ids: dict[str, int]) -> dict[bytes, int]:
     """Turn the letters of each token back into bytes."""
-    byte_of = str.maketrans({letter: chr(byte) for byte, letter in byte_letters().items()})
-    border = "\uffff"       # all tokens are translated as one text, which is quicker
-    tokens = border.join(ids).translate(byte_of).split(border)
-    _require(len(tokens) == len(ids), "a token in its vocabulary has the character U+FFFF")
-    vocabulary = {}
-    for token, (letters, id) in zip(tokens, ids.items()):
-        try:
-            vocabulary[token.encode("latin-1")] = id
-        except UnicodeEncodeError:      # not written in byte letters: an added token
-            vocabulary[text_to_bytes(letters)] = id
+    byte_of = _bytes_of_letters()
+    try:
+        tokens = [codecs.charmap_encode(letters, "strict", byte_of)[0] for letters in ids]
+    except UnicodeEncodeError:      # one is not written in byte letters: an added token
+        tokens = [letters_to_bytes(letters) if byte_of.keys() >= {*map(ord, letters)} else text_to_bytes(letters)
+                  for letters in ids]
+    vocabulary = dict(zip(tokens, ids.values()))
+    _require(len(vocabulary) == len(ids), "two tokens in its vocabulary stand for the same bytes")
     missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
     _require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
     return vocabulary
@@ -685,15 +713,20 @@ def _read_vocabulary(ids: dict[str, int]) -> dict[bytes, int]:
 def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
     if {*map(type, merges)} == {str}:
-        _require({merge.count(" ") for merge in merges} == {1}, "one of its merges is not a pair")
+        _require({*map(str.count, merges, repeat(" "))} == {1}, "one of its merges is not a pair")
         parts = " ".join(merges).split(" ")
     else:
         _require({*map(len, merges)} <= {2}, "one of its merges is not a pair")
         parts = [*chain.from_iterable(merges)]
     lefts, rights = parts[::2], parts[1::2]
+    merged, names = [*map(add, lefts, rights)], [*ids]
     try:
         pairs = zip([ids[left] for left in lefts], [ids[right] for right in rights])
-        read = dict(zip(pairs, map(ids.__getitem__, map(add, lefts, rights))))
+        if merged == names[-len(merged):]:      # as usual: the vocabulary lists them in the same order
+            merged_ids = [*ids.values()][-len(merged):]
+        else:
+            merged_ids = [ids[name] for name in merged]
+        read = dict(zip(pairs, merged_ids))
     except KeyError as error:
         raise ValueError(f"a merge needs the token {error.args[0]!r}, which is not in its vocabulary") from None
     _require(len(read) == len(merges), "it lists a merge twice")
@@ -712,6 +745,7 @@ def _read_patterns(steps: list[dict]) -> list[str]:
         patterns.append(step["pattern"]["Regex"])
     patterns += [GPT2_PATTERN] if steps[-1].get("use_regex", True) else []
     for pattern in patterns:
+        text_to_bytes(pattern)
         compile_pattern(pattern, _characters_up_to(0x7F))
     return patterns
 
@@ -764,11 +798,11 @@ def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
     """
     parts, in_class = [], False
     for token in re.findall(_PATTERN_TOKENS, pattern, re.DOTALL):
-        if token[:1] == "\\" and token[1:2] in set("pPsSdDwW"):
+        if token[:1] == "\\" and token[1:2] in set("pPsSdD"):
             inside = _class_of(token, alphabet)
             parts.append(inside if in_class else f"[{inside}]")
-        elif not in_class and token in ("^", "$"):
-            parts.append(f"(?m:{token})")
+        elif not in_class and token in _LINE_BORDERS:
+            parts.append(_LINE_BORDERS[token])
         elif not in_class and token == "(":
             parts.append("(?:")
         elif _reads_otherwise(token, in_class):
@@ -777,12 +811,17 @@ def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
             in_class = token != "]" if in_class else token[0] == "["
             parts.append(token)
     try:
-        return re.compile("".join(parts))
+        compiled = re.compile("".join(parts))
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"Python's re can't take the split pattern {pattern[:60]!r}: {error}") from None
+    if compiled.match(""):
+        raise ValueError(f"the split pattern {pattern[:60]!r} matches where there is nothing")
+    return compiled
 
 
-_PATTERN_TOKENS = r"\\[pP]\{\^?\w*\}|\\[pP]\w|\\.|\[\^?\]?|\(\?[a-zA-Z-]*[):>]?|[?*+}]\+|&&|."
+_PATTERN_TOKENS = (r"\\[pP]\{\^?\w*\}|\\.|\[\^?\]?|\(\?i:[^)]*\\[pP]|\(\?[a-zA-Z-]*[):>]?"
+                   r"|[?*+}]\+|\{\d+\}\?|&&|--|\|\||~~|.")
+_LINE_BORDERS = {"^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
 
 
 def _reads_otherwise(token: str, in_class: bool) -> bool:
@@ -790,10 +829,10 @@ def _reads_otherwise(token: str, in_class: bool) -> bool:
     if token[0] == "\\":
         return token == "\\" or token[1].isalnum() and token[1] not in "nrtfvaxu0"
     if in_class:
-        return token[0] == "[" or token == "&&"
+        return token[0] == "[" or token in ("&&", "--", "||", "~~")
     if token[:2] == "(?":
         return token not in ("(?", "(?:", "(?i:")
-    return len(token) > 1 and token[-1] == "+"
+    return len(token) > 1 and (token[-1] == "+" or token[0] == "{")
 
 
 @lru_cache(maxsize=64)
@@ -802,7 +841,7 @@ def _class_of(token: str, alphabet: str) -> str:
     name = re.sub(r"\W", "", token[2:])
     if token[1] in "pP" and not re.fullmatch("L[ulmto]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?", name):
         raise ValueError(f"the split pattern has {token}, which is no general category of Unicode")
-    shorthands = {"s": ("Z", "Cc space"), "d": ("Nd",), "w": ("L", "M", "Nd", "Pc")}
+    shorthands = {"s": ("Z", "Cc space"), "d": ("Nd",)}
     categories = name or shorthands[token[1].lower()]
     negative = token[1].isupper() != ("^" in token)
     return "\\ud800" + "".join(f"\\U{first:08x}-\\U{last:08x}" for category, first, last in _runs(alphabet)
