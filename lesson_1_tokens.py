@@ -28,8 +28,10 @@ import doctest
 import io
 import os
 import re
+import runpy
 import shutil
 import sys
+import tempfile
 import textwrap
 import traceback
 import unicodedata
@@ -39,7 +41,8 @@ from types import ModuleType
 from typing import Callable, Iterator, Optional, TextIO, Union
 
 UNKNOWN = "<UNK>"
-CORPUS = Path(__file__).resolve().parent / "corpus.txt"
+# A notebook that runs this file cell by cell has no __file__, but its own folder.
+CORPUS = Path(globals().get("__file__", "lesson_1_tokens.py")).resolve().parent / "corpus.txt"
 
 
 # %% Tokens: anything can be added as a token
@@ -243,9 +246,11 @@ def cost_table(text: str) -> str:
     words           9         9                20.5    9x  ████
     letters        44        29               100.0   44x  ████████████████████
 
-    "Distinct" is the other side of the bill: the size of the vocabulary. On the
-    whole of corpus.txt, letters need many tokens and a tiny vocabulary, and
-    sentences need few tokens, of which hardly any comes a second time.
+    "Distinct" is the other side of the bill: the size of the vocabulary, for
+    every entry of which the model computes a probability at each step. On the
+    whole of corpus.txt, letters need many tokens and a tiny vocabulary. Words
+    need a large one, for all of English it would be millions; and sentences
+    one that never ends, for hardly any comes a second time.
 
     >>> print(cost_table(read_text(CORPUS)))
                tokens  distinct  per 100 characters   cost
@@ -265,29 +270,6 @@ def cost_table(text: str) -> str:
 
 
 # %% But there are some issues with word and sentence tokens
-
-def vocabulary_growth(text: str, steps: int = 4) -> str:
-    """Count the distinct tokens in the first part of a text, then in more of it.
-
-    After a quarter of corpus.txt we have met nearly all the letters that there
-    are. New words keep coming, and of sentences nearly every one is new. A
-    vocabulary of words is never finished; for a whole language it runs to
-    millions, and the model computes a probability for each entry at each step.
-
-    >>> print(vocabulary_growth(read_text(CORPUS)))
-    characters  letters  words  sentences
-         16164       72    970        296
-         32328       74   1426        579
-         48492       75   1791        865
-         64656       80   2138       1146
-    """
-    rows = [["characters", *reversed(list(TOKENIZERS)), ""]]
-    for step in range(1, steps + 1):
-        part = text[:len(text) * step // steps]
-        sizes = [len(set(tokenize(part))) for tokenize in reversed(list(TOKENIZERS.values()))]
-        rows.append([str(len(part)).rjust(len("characters")), *map(str, sizes), ""])
-    return table(rows)
-
 
 def seen_once(tokens: list[str]) -> float:
     """The share of the vocabulary, from 0 to 1, that occurs only once.
@@ -475,10 +457,109 @@ def plain_token(entry: str) -> str:
     return entry.replace("Ġ", " ").replace("Ċ", "\n")
 
 
-# %% Next lesson: coding our own tokenizer
+# %% Your turn
 #
-# What follows is the stage: the tools that play a lesson and draw its pictures.
-# The other three lessons use them as well.
+# Each exercise is a function that looks at an answer: "" is a yes, all else a hint.
+
+def exercise_1(answer: list[str]) -> str:
+    """A warm-up. Which tokens does `word_tokens` make of a text with two spaces in a row?
+
+    >>> len("Is it red?  Yes.")
+    16
+
+    Think first, then write the tokens that you expect into a file of your own,
+    say answers_1.py, as a line like this:
+
+        answer_1 = ["Is", " it"]
+
+    and have it checked, all five exercises at once, as often as you like:
+
+        python3 lesson_1_tokens.py --check answers_1.py
+
+    You get a yes or a hint:
+
+    >>> exercise_1(["Is", " it"])
+    'These tokens do not join back to the text.'
+    """
+    text = "Is it red?  Yes."
+    if "".join(answer) != text:
+        return "These tokens do not join back to the text."
+    return "" if answer == word_tokens(text) else "A word keeps one space before it. What becomes of the other?"
+
+
+def exercise_2(answer: list[int]) -> str:
+    """Predict: which ids do the letters of "bandana" get, if "banana" made the vocabulary?
+
+    That is, build_vocabulary(letter_tokens("banana")), and then `tokens_to_ids`.
+    Write them as a list of seven ids, before you let Python do it.
+
+    >>> exercise_2([0, 1, 2, 2, 1, 2, 1])
+    'There is no "d" in "banana". Which id stands for all that is unknown?'
+    """
+    vocabulary = build_vocabulary(letter_tokens("banana"))
+    right = tokens_to_ids(letter_tokens("bandana"), vocabulary)
+    if answer == right:
+        return ""
+    if len(answer) == 7 and [*answer[:3], *answer[4:]] == [*right[:3], *right[4:]]:
+        return 'There is no "d" in "banana". Which id stands for all that is unknown?'
+    return "Ids are given by first appearance, from 0; a letter that comes again has its id already."
+
+
+def exercise_3(answer: list[str]) -> str:
+    """Use the lesson: after " the", which four words come most often in the stories?
+
+    And after " a"? Four and four, in one list of eight words with their spaces.
+
+    >>> exercise_3(["the", "dog"])
+    'Eight words are asked for, and yours are 2.'
+    """
+    words = word_tokens(read_text(CORPUS))
+    if len(answer) != 8:
+        return f"Eight words are asked for, and yours are {len(answer)}."
+    right = [*companions(" the", words), *companions(" a", words)]
+    return "" if answer == right else "Ask `companions`; tokens keep the space before them, those you ask about too."
+
+
+def exercise_4(answer: Callable[[list[str], dict[str, int]], float]) -> str:
+    """Write a function: what share of some tokens would become "<UNK>"?
+
+    `answer_4(tokens, vocabulary)` returns a number from 0 to 1; for no tokens, 0.
+
+    >>> exercise_4(lambda tokens, vocabulary: 0.0)
+    "For ['car', 'bus', 'bus', 'tram'] and {'car': 0, '<UNK>': 1} it gave 0.0."
+    """
+    vocabulary = build_vocabulary(["car"])
+    for tokens in (["car", "bus", "bus", "tram"], ["car"], ["bus"], [], ["car", "car", "van"]):
+        share = len(unknown_tokens(tokens, vocabulary)) / max(1, len(tokens))
+        if abs(answer(tokens, vocabulary) - share) > 1e-9:
+            return f"For {tokens} and {vocabulary} it gave {answer(tokens, vocabulary)}."
+    return ""
+
+
+def exercise_5(answer: Callable[[str], list[str]]) -> str:
+    """For an evening: write a tokenizer that beats `word_tokens`.
+
+    Half of the words in its vocabulary are there because of a comma or a quotation
+    mark. `answer_5(text)` cuts any text into tokens that join back to it. On
+    corpus.txt it may use up to 17,000 tokens, and at most 1,400 different ones.
+
+    >>> exercise_5(word_tokens)
+    'It makes 13733 tokens, 2138 of them different: too many different ones.'
+    """
+    for text in ("", " ", "One  two, three.\n", "\t«Größe» 3.14", "车，🌲\x00_a1"):
+        if "".join(answer(text)) != text:
+            return f"The tokens of {text!r} don't join back to it."
+    tokens = answer(read_text(CORPUS))
+    if "".join(tokens) != read_text(CORPUS):
+        return "The tokens of corpus.txt don't join back to it."
+    too_many = [*["too many"] * (len(tokens) > 17_000), *["too many different ones"] * (len(set(tokens)) > 1400)]
+    return too_many and f"It makes {len(tokens)} tokens, {len(set(tokens))} of them different: {', '.join(too_many)}." or ""
+
+
+# %% The stage
+#
+# What follows plays a lesson, checks answers and draws. It is not a part of the
+# play; the other three lessons use it as well.
 
 def play(module: ModuleType, step: bool = False) -> int:
     """Play a lesson: print its docstrings in order, and run their examples.
@@ -486,7 +567,7 @@ def play(module: ModuleType, step: bool = False) -> int:
     The same words are read in the source, checked by `pytest --doctest-modules`
     and played here, so they can't drift apart. Where an example gives another
     result than its docstring says, both are shown. Returns how many were wrong.
-    With `step` it waits for Enter before each new section.
+    With `step` it waits for Enter before each new section. The stage is left out.
 
     >>> play(ModuleType("tiny", "A short lesson."))      # doctest: +ELLIPSIS
     A short lesson.
@@ -525,6 +606,8 @@ def _parts(module: ModuleType) -> Iterator[tuple[str, str, str]]:
     for node in sorted(ast.walk(tree), key=lambda node: getattr(node, "lineno", 0)):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
             titles = [line[4:].strip() for line in lines[:node.lineno] if line.startswith("# %%")]
+            if titles[-1:] == ["The stage"]:
+                return
             for argument in ast.walk(node):     # the types stand in the source; here the names are enough
                 if isinstance(argument, ast.arg):
                     argument.annotation = None
@@ -618,33 +701,88 @@ def wants_color(stream: Optional[TextIO] = None) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def lesson_parser(lesson: str, text_help: str, examples: list[str]) -> argparse.ArgumentParser:
-    """The command line that all the lessons share: nothing, or one text of the learner's.
+def check_answers(lesson: ModuleType, path: Union[str, Path]) -> int:
+    """Check a learner's file against the exercises of a lesson: a yes or a hint for each.
 
-    >>> lesson_parser("Lesson 1", "a text", []).parse_args(["The cat"]).text
-    'The cat'
+    The file is Python. It gives `answer_1` a value, or defines a function of that
+    name where the exercise asks for one. Returns how many answers are not right yet.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "answers.py")
+    ...     _ = path.write_text("answer_2 = [0, 1, 2, 3, 1, 2, 1]")
+    ...     check_answers(ModuleType("lesson"), path)
+    0
     """
-    parser = argparse.ArgumentParser(
-        description=f"{lesson} Without a text it plays the lesson.",
-        epilog="\n".join(["examples:", *(f"  python3 {example}" for example in examples)]),
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("text", nargs="?", help=text_help + "; - reads standard input")
-    parser.add_argument("--step", action="store_true", help="play, and wait for Enter after each section")
+    read_text(path)
+    answers, wrong = _run_file(path), 0
+    exercises = {name: exercise for name, exercise in vars(lesson).items() if name.startswith("exercise_")}
+    for name, exercise in sorted(exercises.items()):
+        answer = name.replace("exercise", "answer")
+        try:
+            hint = exercise(answers[answer]) if answer in answers else f"There is no {answer} yet."
+        except Exception as error:
+            hint = f"It stopped with {_describe(error, path)}."
+        wrong += hint != ""
+        _say(f"{name.replace('_', ' ')}: {hint or 'Yes!'}", "33" if hint else "1;32")
+    return wrong
+
+
+def _run_file(path: Union[str, Path]) -> dict:
+    try:
+        return runpy.run_path(str(path))
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{path} stops with {_describe(error, path)}") from None
+
+
+def _describe(error: BaseException, path: Union[str, Path]) -> str:
+    """An error in a learner's file, in one line: what it is, and where in the file."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    lines += [error.lineno] if isinstance(error, SyntaxError) else []
+    where = f" in line {lines[-1]}" if lines else ""
+    return f"{type(error).__name__}{where}: {getattr(error, 'msg', error)}"
+
+
+def lesson_parser(title: str, text_help: str, options: dict[str, str], examples: list[str]) -> argparse.ArgumentParser:
+    """The command line that the lessons share: nothing to play it, or a text of the learner's.
+
+    `options` are the lines of --help about what a lesson has of its own, and
+    `examples` are what stands behind its name. With them --help has ten lines.
+
+    >>> print(lesson_parser("Lesson 9.", "to be read", {}, []).format_help(), end="")   # doctest: +ELLIPSIS
+    usage: ... [options] [text]
+    Lesson 9. Without a text or an option it plays the lesson.
+      text          to be read; - is standard input
+      --step        play, and wait for Enter before each section
+      --check FILE  check your answers to the exercises
+    """
+    parser = argparse.ArgumentParser(usage="%(prog)s [options] [text]", allow_abbrev=False)
+    for name, what in (("text", {"nargs": "?"}), ("--step", {"action": "store_true"}), ("--check", {"metavar": "FILE"})):
+        parser.add_argument(name, **what)
+    rows = {"text": f"{text_help}; - is standard input", "--step": "play, and wait for Enter before each section",
+            "--check FILE": "check your answers to the exercises", **options}
+    width = max(map(len, rows))
+    lines = [parser.format_usage().strip(), f"{title} Without a text or an option it plays the lesson.",
+             *(f"  {option.ljust(width)}  {what}" for option, what in rows.items()),
+             *(f"for example: python3 {parser.prog} {example}" for example in examples)]
+    parser.format_help = lambda: "\n".join(lines) + "\n"
     return parser
 
 
-def run_lesson(main: Callable[[], int]) -> None:
-    """Run a lesson from the command line and exit: 0, or 1 for an example gone wrong.
+def run_lesson(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespace], None]) -> None:
+    """Run a lesson from the command line and exit: 0, or 1 for an example or an answer gone wrong.
 
     What the user can mend ends in one sentence and exit status 2, Ctrl-C in 130
     and a closed pipe, as in `| head`, in 141. A character that the terminal
-    has no way to show is replaced, and never an error.
+    has no way to show is replaced, and never an error. `show` does what is asked
+    for beside playing and checking. In a notebook there is nothing to run.
     """
+    if hasattr(sys, "ps1"):
+        return
     codecs.register_error("lesson", _replace_characters)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="lesson")
     try:
-        status = main()
+        status = _obey(parser, show)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -659,25 +797,37 @@ def run_lesson(main: Callable[[], int]) -> None:
     sys.exit(status)
 
 
+def _obey(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespace], None]) -> int:
+    try:
+        options = parser.parse_args()
+    except SystemExit as end:       # --help, or an option that there isn't
+        return end.code
+    lesson = sys.modules["__main__"]
+    if options.check is not None:
+        return int(check_answers(lesson, options.check) > 0)
+    if {**vars(options), "step": False} == vars(parser.parse_args([])):
+        return int(play(lesson, options.step) > 0)
+    if options.text == "-":
+        options.text = read_text("-")
+    show(options)
+    return 0
+
+
 def _replace_characters(error: UnicodeEncodeError) -> tuple[str, int]:
     """A codec error handler: draw with ASCII; what can't be drawn becomes a question mark."""
     simple = dict(zip("█─·↵→│…–’", "#-_/>|~-'"))
     return "".join(simple.get(character, "?") for character in error.object[error.start:error.end]), error.end
 
 
-def main() -> int:
-    parser = lesson_parser("Lesson 1: how text becomes tokens.",
-                           "a text to see under the three tokenizers",
-                           ["lesson_1_tokens.py --step", 'lesson_1_tokens.py "The cat is sleeping."'])
-    options = parser.parse_args()
-    if options.text is None:
-        return int(play(sys.modules[__name__], options.step) > 0)
-    text = read_text("-") if options.text == "-" else options.text
+# %% On the command line
+
+def _show(options: argparse.Namespace) -> None:
+    """The tokens of a text under each of the three tokenizers, and what they cost."""
     for name, tokenize in TOKENIZERS.items():
-        print(f"{name}\n{show_tokens(tokenize(text))}\n")
-    print(cost_table(text))
-    return 0
+        print(f"{name}\n{show_tokens(tokenize(options.text))}\n")
+    print(cost_table(options.text))
 
 
 if __name__ == "__main__":
-    run_lesson(main)
+    run_lesson(lesson_parser("Lesson 1: how text becomes tokens.", "seen under the three tokenizers", {},
+                             ['"The cat is sleeping."', "--step"]), _show)

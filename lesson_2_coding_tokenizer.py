@@ -23,6 +23,7 @@ the|·|b|at [258, 32, 98, 256]
 'the bat'
 """
 
+import argparse
 import codecs
 import heapq
 import json
@@ -39,7 +40,10 @@ from operator import add
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Optional, Union
 
-from lesson_1_tokens import (CORPUS, TOKENIZERS, bar, corpus_stories, lesson_parser, play, read_text, run_lesson,
+if __name__ == "__main__":      # with `python -I` nobody else looks for the other lessons here
+    sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+
+from lesson_1_tokens import (CORPUS, TOKENIZERS, bar, corpus_stories, lesson_parser, read_text, run_lesson,
                              show_tokens, table)
 
 Pair = tuple[int, int]
@@ -898,24 +902,98 @@ def course_tokenizer() -> Tokenizer:
     return Tokenizer.train("\n\n".join(stories), COURSE_VOCAB_SIZE, [END_OF_TEXT])
 
 
-def main() -> int:
-    parser = lesson_parser("Lesson 2: our own tokenizer.", "a text to see as tokens and ids",
-                           ['lesson_2_coding_tokenizer.py "The cat is sleeping."',
-                            "lesson_2_coding_tokenizer.py --train corpus.txt --vocab-size 500 --save tokenizer.json"])
-    parser.add_argument("--tokenizer", metavar="FILE", help="use this tokenizer.json, such as Qwen2.5's")
-    parser.add_argument("--train", metavar="FILE", help="train a tokenizer on this text")
-    parser.add_argument("--vocab-size", type=int, metavar="N",
-                        help=f"how many tokens to learn, with the 256 bytes (default {COURSE_VOCAB_SIZE})")
-    parser.add_argument("--save", metavar="FILE", help="save the tokenizer as a tokenizer.json")
-    options = parser.parse_args()
+# %% Your turn
+
+def exercise_1(answer: int) -> str:
+    """A warm-up. How many bytes does UTF-8 need for "naïve 🌲"?
+
+    Write `answer_1 = ` and the number into a file of your own, and check it:
+
+        python3 lesson_2_coding_tokenizer.py --check answers_2.py
+
+    >>> exercise_1(7)
+    'That is how many characters it has. Two of them need more than a byte.'
+    """
+    text = "naïve 🌲"
+    if answer == len(text):
+        return "That is how many characters it has. Two of them need more than a byte."
+    return "" if answer == len(text_to_bytes(text)) else "Look at the four characters of `text_to_bytes` again."
+
+
+def exercise_2(answer: list[int]) -> str:
+    """Predict: what does merge_pair([1, 1, 1, 2, 1, 1], (1, 1), 9) give?
+
+    >>> exercise_2([1, 9, 2, 9])
+    'From the left: the first two that fit are merged first.'
+    """
+    right = merge_pair([1, 1, 1, 2, 1, 1], (1, 1), 9)
+    return "" if answer == right else "From the left: the first two that fit are merged first."
+
+
+def exercise_3(answer: list[str]) -> str:
+    """Predict: which three tokens does training learn first from "low low lower lowest"?
+
+    Count the pairs on paper, in the words as `split_words` cuts them. Of equally
+    common pairs the one with the lower bytes is first; "l" comes before "o".
+    Write them as three strings, a space where there is one.
+
+    >>> exercise_3(["lo", "we", "st"])
+    'The first is right. Now count again, with "lo" as one token.'
+    """
+    merges = train_merges("low low lower lowest", 259)
+    right = [Tokenizer(merges).decode([id]) for id in merges.values()]
+    if answer == right:
+        return ""
+    if answer[:1] == right[:1]:
+        return f'The first is right. Now count again, with "{right[0]}" as one token.'
+    return "How often does each pair of letters come in all four words together?"
+
+
+def exercise_4(answer: Callable[[Tokenizer, str], float]) -> str:
+    """Write a function: how many bytes of a text does a token stand for, on average?
+
+    `answer_4(tokenizer, text)` returns it, and 0 for an empty text. It tells how
+    well a tokenizer suits a text: try English, Chinese and a program.
+
+    >>> exercise_4(lambda tokenizer, text: len(text))
+    "For 'The cat is sleeping.' it gave 20."
+    """
+    tokenizer = course_tokenizer()
+    for text in ("The cat is sleeping.", "", "我们正在学习人工智能", "for id in ids:\n    print(id)"):
+        share = len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text)))
+        if abs(answer(tokenizer, text) - share) > 1e-9:
+            return f"For {text!r} it gave {answer(tokenizer, text)}."
+    return ""
+
+
+def exercise_5(answer: Callable[[str, dict[Pair, int]], list[int]]) -> str:
+    """For an evening: write `encode` yourself.
+
+    `answer_5(text, merges)` returns the ids of a text, as a `Tokenizer` with
+    these merges does. It needs `split_words`, `text_to_bytes` and `merge_pair`,
+    and one question to think about: which pair of a word has to be merged next?
+
+    >>> exercise_5(lambda text, merges: list(text.encode()))
+    "For 'The cat is sleeping.' it gave [84, 104, 101, 32, 99]..."
+    """
+    merges = train_merges(read_text(CORPUS), 700)
+    for text in ("The cat is sleeping.", "", "  naïve 🌲\n", read_text(CORPUS)[-3000:]):
+        ids = answer(text, merges)
+        if ids != Tokenizer(merges).encode(text):
+            return f"For {text[:40]!r} it gave {str(ids[:5])[:-1]}]..."
+    return ""
+
+
+# %% On the command line
+
+def _show(options: argparse.Namespace) -> None:
+    """Train or open a tokenizer, save it, and show a text with it, as far as each is asked for."""
     if options.train is not None and options.tokenizer is not None:
-        parser.error("--train makes a tokenizer and --tokenizer opens one: choose one of them")
+        raise ValueError("--train makes a tokenizer and --tokenizer opens one: choose one of them")
     if options.vocab_size is not None and options.train is None:
-        parser.error("--vocab-size goes with --train")
+        raise ValueError("--vocab-size goes with --train")
     if options.save is not None and not Path(options.save).absolute().parent.is_dir():
-        parser.error(f"there is no folder for {options.save}")
-    if {options.text, options.train, options.tokenizer, options.save} == {None}:
-        return int(play(sys.modules[__name__], options.step) > 0)
+        raise ValueError(f"there is no folder for {options.save}")
     if options.train is not None:
         size = COURSE_VOCAB_SIZE if options.vocab_size is None else options.vocab_size
         tokenizer = Tokenizer.train(read_text(options.train), size, [END_OF_TEXT])
@@ -927,8 +1005,7 @@ def main() -> int:
         tokenizer.save(options.save)
         print(f"saved {options.save}")
     if options.text is not None:
-        _show_text(tokenizer, read_text("-") if options.text == "-" else options.text)
-    return 0
+        _show_text(tokenizer, options.text)
 
 
 def _show_text(tokenizer: Tokenizer, text: str) -> None:
@@ -944,5 +1021,17 @@ def _show_text(tokenizer: Tokenizer, text: str) -> None:
     print(table([[name, count, bar(count / most)] for name, count in counts.items()]))
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = lesson_parser("Lesson 2: our own tokenizer.", "seen as tokens and ids", {
+        "--tokenizer FILE": "use this tokenizer.json, such as Qwen2.5's",
+        "--train FILE": f"train a tokenizer on this text; --vocab-size N, with the bytes ({COURSE_VOCAB_SIZE})",
+        "--save FILE": "save the tokenizer as a tokenizer.json",
+    }, ['"The cat is sleeping."', "--train corpus.txt --save my.json"])
+    for name in ("--tokenizer", "--train", "--save"):
+        parser.add_argument(name, metavar="FILE")
+    parser.add_argument("--vocab-size", type=int, metavar="N")
+    return parser
+
+
 if __name__ == "__main__":
-    run_lesson(main)
+    run_lesson(_parser(), _show)

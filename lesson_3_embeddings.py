@@ -18,6 +18,7 @@ in lists of lists, and at last reads those of a real LLM from its own file.
 0.999
 """
 
+import argparse
 import hashlib
 import heapq
 import html
@@ -37,7 +38,10 @@ from operator import mul
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterable, Iterator, Optional, Union
 
-from lesson_1_tokens import (CORPUS, UNKNOWN, bar, build_vocabulary, corpus_stories, display_width, lesson_parser, play,
+if __name__ == "__main__":      # with `python -I` nobody else looks for the other lessons here
+    sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+
+from lesson_1_tokens import (CORPUS, UNKNOWN, bar, build_vocabulary, corpus_stories, display_width, lesson_parser,
                              read_text, run_lesson, table, tokens_to_ids)
 from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer, progress,
                                        write_whole)
@@ -829,7 +833,7 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
 
 # %% Swap vector embeddings: the model of this course
 
-MODEL_FOLDER = Path(__file__).resolve().parent / "model"
+MODEL_FOLDER = CORPUS.parent / "model"
 
 
 @lru_cache(maxsize=1)
@@ -942,21 +946,110 @@ def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
     return max(enough, key=lambda tensor: "emb" in tensor.name or "wte" in tensor.name)
 
 
-def main() -> int:
-    parser = lesson_parser("Lesson 3: embeddings, looked up, compared and learned.",
-                           "show the nearest tokens of each token of this text",
-                           ['lesson_3_embeddings.py " car"', "lesson_3_embeddings.py --svg map.svg"])
-    parser.add_argument("--tokenizer", metavar="FILE", help="a real LLM's tokenizer.json, for --embeddings")
-    parser.add_argument("--embeddings", metavar="FILE", help="its .safetensors file")
-    parser.add_argument("--svg", metavar="FILE", help="save the map of words as a picture")
-    options = parser.parse_args()
-    if bool(options.tokenizer) != bool(options.embeddings):
-        parser.error("--tokenizer and --embeddings belong together: ids mean something only in their own matrix")
-    if options.tokenizer and options.text is None and options.svg is None:
-        parser.error("a text is missing, to show the nearest tokens of, or --svg")
+# %% Your turn
+
+def exercise_1(answer: list[float]) -> str:
+    """A warm-up. What is the cosine similarity of [1, 2] to [2, 4], to [-1, -2] and to [2, -1]?
+
+    Draw the four arrows on paper. Write the three numbers as a list, answer_1,
+    into a file of your own, and check it:
+
+        python3 lesson_3_embeddings.py --check answers_3.py
+
+    >>> exercise_1([2, -1, 0])
+    'A cosine is never above 1: how long the arrows are does not count.'
+    """
+    right = [round(cosine_similarity([1, 2], other), 6) for other in ([2, 4], [-1, -2], [2, -1])]
+    if max(answer) > 1:
+        return "A cosine is never above 1: how long the arrows are does not count."
+    return "" if answer == right else "The same way, the opposite way, a right angle: which is which?"
+
+
+def exercise_2(answer: list[float]) -> str:
+    """Predict: how many bits of surprise?
+
+    First of a model that gives each of its 1,024 tokens the same probability, for
+    one token. Then of one that gives the right token one chance in four every
+    time, for a text of eight tokens. Two numbers in a list.
+
+    >>> exercise_2([10, 2])
+    'The first is right. The second is for a text of eight tokens.'
+    """
+    right = [bits(1 / 1024), 8 * bits(1 / 4)]
+    if answer == right:
+        return ""
+    if answer[:1] == right[:1]:
+        return "The first is right. The second is for a text of eight tokens."
+    return "One bit is the surprise of a tossed coin. How many coins have 1,024 outcomes together?"
+
+
+def exercise_3(answer: str) -> str:
+    """Use the lesson: add " mother" and " father". Which other token is nearest to the sum?
+
+    Take the vectors from `course_model`, add them number by number, and ask `nearest`.
+
+    >>> exercise_3(" father")
+    'That is one of the two themselves: look at the next ones.'
+    """
+    if answer in (" mother", " father"):
+        return "That is one of the two themselves: look at the next ones."
+    tokenizer, model = course_model()
+    ids = [tokenizer.encode(word)[0] for word in (" mother", " father")]
+    total = [x + y for x, y in zip(*lookup(model.embeddings, ids))]
+    near = [id for id, _ in nearest(total, model.embeddings, 3) if id not in ids]
+    return "" if answer == tokenizer.decode(near[:1]) else "A token keeps its space; `nearest` gives ids, best first."
+
+
+def exercise_4(answer: Callable[[Vector, Vector], float]) -> str:
+    """Write a function: how far is it from the end of one arrow to that of another?
+
+    `answer_4(a, b)` returns the distance, in any number of dimensions. It is the
+    other way to compare vectors; two that point the same way may be far apart.
+
+    >>> exercise_4(dot)
+    'For [1, 2] and [4, 6] it gave 16.'
+    """
+    for a, b in (([1, 2], [4, 6]), ([0.0], [-2.5]), (CAR, GRASS), (DOG, DOG), ([1e-3] * 50, [0.0] * 50)):
+        if abs(answer(a, b) - length([x - y for x, y in zip(a, b)])) > 1e-9:
+            return f"For {a} and {b} it gave {answer(a, b)}."
+    return ""
+
+
+def exercise_5(answer: Callable[[list[int], int], Callable[[int], Vector]]) -> str:
+    """For an evening: a rival that learns by counting.
+
+    `answer_5(ids, vocab_size)` counts which token follows which. It returns a
+    function, which for the id of the last token returns a probability for each
+    token of the vocabulary. On the held-out stories it has to need less than 2
+    bits per byte; the model of this lesson needs 1.8.
+
+    >>> exercise_5(lambda ids, vocab_size: lambda last: [1 / vocab_size] * vocab_size)
+    'It needs 2.89 bits per byte.'
+    """
+    tokenizer = course_tokenizer()
+    seen, held_out = corpus_stories()
+    probabilities, ids = answer(story_ids(tokenizer, seen), len(tokenizer)), story_ids(tokenizer, held_out)
+    surprise = 0.0
+    for last, right in zip(ids, ids[1:]):
+        shares = probabilities(last)
+        if len(shares) != len(tokenizer) or min(shares) < 0 or abs(math.fsum(shares) - 1) > 1e-6:
+            return f"After {last} it gave {len(shares)} numbers with a sum of {math.fsum(shares):.3f}: no distribution."
+        surprise += bits(shares[right])
+    needed = surprise / sum(len(story.encode("utf-8")) + len("\n\n") for story in held_out)
+    if needed == math.inf:
+        return "It gave something that came a probability of 0. What has never been counted is still possible."
+    return "" if needed < 2 else f"It needs {needed:.2f} bits per byte."
+
+
+# %% On the command line
+
+def _show(options: argparse.Namespace) -> None:
+    """The neighbours of a text's tokens, or the map, by the course's vectors or a real LLM's."""
+    if (options.tokenizer is None) != (options.embeddings is None):
+        raise ValueError("--tokenizer and --embeddings belong together: ids mean something only in their own matrix")
     if options.text is None and options.svg is None:
-        return int(play(sys.modules[__name__], options.step) > 0)
-    if options.tokenizer:
+        raise ValueError("a text is missing, to show the nearest tokens of, or --svg")
+    if options.tokenizer is not None:
         tokenizer = Tokenizer.load(options.tokenizer)
         matrix = find_embeddings(read_safetensors(options.embeddings), 1 + max(tokenizer.vocabulary.values()))
     else:
@@ -967,10 +1060,19 @@ def main() -> int:
         write_whole(options.svg, svg_map(labels, vectors).encode("utf-8"))
         print(f"saved {options.svg}")
     if options.text is not None:
-        text = read_text("-") if options.text == "-" else options.text
-        print(show_nearest(text, tokenizer, matrix))
-    return 0
+        print(show_nearest(options.text, tokenizer, matrix))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = lesson_parser("Lesson 3: embeddings.", "shown with the nearest tokens of each of its tokens", {
+        "--tokenizer FILE": "a real LLM's tokenizer.json, together with",
+        "--embeddings FILE": "its .safetensors file",
+        "--svg FILE": "save the map of words as a picture",
+    }, ['" dog"', "--svg map.svg"])
+    for name in ("--tokenizer", "--embeddings", "--svg"):
+        parser.add_argument(name, metavar="FILE")
+    return parser
 
 
 if __name__ == "__main__":
-    run_lesson(main)
+    run_lesson(_parser(), _show)

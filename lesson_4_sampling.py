@@ -26,14 +26,18 @@ import contextlib
 import heapq
 import inspect
 import math
+import os
 import random
 import sys
 from collections import Counter
 from typing import Callable, Iterable, Iterator, Optional
 
-from lesson_1_tokens import bar, lesson_parser, play, read_text, run_lesson, spell_out, table
+if __name__ == "__main__":      # with `python -I` nobody else looks for the other lessons here
+    sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+
+from lesson_1_tokens import bar, lesson_parser, run_lesson, spell_out, table
 from lesson_2_coding_tokenizer import END_OF_TEXT, Tokenizer
-from lesson_3_embeddings import EmbeddingModel, Vector, course_model
+from lesson_3_embeddings import EmbeddingModel, Vector, bits, course_model
 
 # The slide's candidates for the word after "The sun is shining, and the sky is".
 CANDIDATES = {"blue": 60, "clear": 45, "cloudy": 41, "apple": 0.002, "banana": 0.001}
@@ -490,41 +494,128 @@ def _write(model: EmbeddingModel, tokenizer: Tokenizer, settings: dict, explain:
     print()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = lesson_parser("Lesson 4: sampling, and going on with your text.", "the beginning of a story",
-                           ['lesson_4_sampling.py "The sun is shining, and the sky is"',
-                            "lesson_4_sampling.py --chat --temperature 0.5"])
-    for name, what in (("temperature", "0 always takes the best token, more is wilder"),
-                       ("top-k", "keep the N most probable tokens"),
-                       ("top-p", "keep the most probable that together have N"),
-                       ("min-p", "keep what is at least N times as probable as the best"),
-                       ("max-new-tokens", "stop after so many"),
-                       ("seed", "the same seed gives the same text")):
-        default = DEFAULTS[name.replace("-", "_")]
-        parser.add_argument("--" + name, metavar="N",
-                            help=f"{what} (default {'off' if default is None else default})")
-    parser.add_argument("--explain", action="store_true", help="show the candidates for each token")
-    parser.add_argument("--chat", action="store_true", help="type, and it goes on with your text")
-    return parser
+# %% Your turn
+
+def exercise_1(answer: Vector) -> str:
+    """A warm-up. Which probabilities do the weights 2, 1 and 1 become?
+
+    Write them as a list, answer_1, into a file of your own, and check it:
+
+        python3 lesson_4_sampling.py --check answers_4.py
+
+    >>> exercise_1([0.2, 0.1, 0.1])
+    'These add up to 0.4.'
+    """
+    if abs(sum(answer) - 1) > 1e-9:
+        return f"These add up to {sum(answer):g}."
+    return "" if answer == normalize([2, 1, 1]) else "The first should be twice as large as each of the others."
 
 
-def main() -> int:
-    parser = _parser()
-    options, settings = parser.parse_args(), DEFAULTS
+def exercise_2(answer: list[int]) -> str:
+    """Predict: of five tokens with 50, 20, 15, 10 and 5 per cent, which are left?
+
+    The filters are top-k = 4, top-p = 0.9 and min-p = 0.25. Do it on paper, in the
+    right order, and don't forget to rescale. A list of ids, counted from 0.
+
+    >>> exercise_2([0, 1])
+    'Too few: at least one more is left.'
+    """
+    logits = [math.log(share) for share in (0.5, 0.2, 0.15, 0.1, 0.05)]
+    right = [id for id, share in enumerate(next_token_probabilities(logits, 1.0, 4, 0.9, 0.25)) if share]
+    if answer == right:
+        return ""
+    return "Too few: at least one more is left." if len(answer) < len(right) else "Too many, or not those."
+
+
+def exercise_3(answer: float) -> str:
+    """Predict: one logit is 3 higher. At which temperature is its token e times as probable?
+
+    That is 2.718 times as probable as the other one.
+
+    >>> exercise_3(1)
+    'At temperature 1 it is 20.1 times as probable.'
+    """
+    high, low = softmax([3.0, 0.0], answer)
+    times = high / low if low else math.inf
+    return "" if abs(times - math.e) < 1e-6 else f"At temperature {answer:g} it is {times:.1f} times as probable."
+
+
+def exercise_4(answer: Callable[[Vector], float]) -> str:
+    """Write a function: how many bits of surprise are to be expected of a draw?
+
+    `answer_4(probabilities)` is called the entropy: the surprise of each token in
+    bits, times its probability, added up. What is impossible adds nothing.
+    Filters and a low temperature make it small.
+
+    >>> exercise_4(lambda probabilities: 1.0)
+    'For [0.5, 0.25, 0.25] it gave 1.0.'
+    """
+    for probabilities in ([0.5, 0.25, 0.25], [1.0, 0.0], [0.125] * 8, normalize(CANDIDATES.values())):
+        entropy = sum(share * bits(share) for share in probabilities if share)
+        if abs(answer(probabilities) - entropy) > 1e-9:
+            return f"For {probabilities} it gave {answer(probabilities)}."
+    return ""
+
+
+def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) -> str:
+    """For an evening: beat greedy.
+
+    The best first token may lead to a poor sentence. `answer_5(model, ids, count)`
+    returns `count` ids to go on with, which together are more probable than what
+    greedy finds. One way is a beam search: keep the best few beginnings at each
+    step, and not just one.
+
+    >>> def always_the_best(model, ids, count):
+    ...     for _ in range(count):
+    ...         ids = [*ids, greedy(model.probabilities(ids))]
+    ...     return ids[-count:]
+    >>> exercise_5(always_the_best)
+    "After 'The dog' it has 16.2 bits of surprise, and greedy 16.2."
+    """
+    tokenizer, model = course_model()
+    for prompt in ("The dog", "She went to the", "In the morning"):
+        ids = greedy_ids = tokenizer.encode(prompt)
+        for _ in range(6):
+            greedy_ids = [*greedy_ids, greedy(model.probabilities(greedy_ids))]
+        found = [*ids, *answer(model, list(ids), 6)]
+        if len(found) != len(greedy_ids):
+            return f"After {prompt!r} it gave {len(found) - len(ids)} ids, and not 6."
+        surprise, of_greedy = (sum(bits(model.probabilities(row[:end])[row[end]]) for end in range(len(ids), len(row)))
+                               for row in (found, greedy_ids))
+        if surprise > of_greedy - 1e-9:
+            return f"After {prompt!r} it has {surprise:.1f} bits of surprise, and greedy {of_greedy:.1f}."
+    return ""
+
+
+# %% On the command line
+
+def _show(options: argparse.Namespace) -> None:
+    """Go on with a text, and with others that are typed."""
+    settings = DEFAULTS
     for name in DEFAULTS:
         if getattr(options, name) is not None:
             settings = change_setting(settings, name, getattr(options, name))
     if options.text is None and not options.chat:
-        if settings != DEFAULTS or options.explain:
-            parser.error("a text to go on with is missing, or --chat")
-        return int(play(sys.modules[__name__], options.step) > 0)
+        raise ValueError("a text to go on with is missing, or --chat")
     tokenizer, model = course_model()
     if options.text is not None:
-        _write(model, tokenizer, settings, options.explain, read_text("-") if options.text == "-" else options.text)
+        _write(model, tokenizer, settings, options.explain, options.text)
     if options.chat:
         chat(lambda settings, line: _write(model, tokenizer, settings, options.explain, line), settings)
-    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = lesson_parser("Lesson 4: sampling.", "gone on with", {
+        "--chat": "type, and it goes on with your text; --explain shows the candidates",
+        "--temperature N": "0 is greedy, more is wilder ({temperature}); --top-k N, --top-p N, --min-p N ({min_p})".format(**DEFAULTS),
+        "--seed N": "the same text again; --max-new-tokens N ends it ({max_new_tokens})".format(**DEFAULTS),
+    }, ['"The sun is shining, and the sky is"', "--chat --temperature 0.5"])
+    for name in DEFAULTS:
+        parser.add_argument("--" + name.replace("_", "-"), metavar="N")
+    for flag in ("--chat", "--explain"):
+        parser.add_argument(flag, action="store_true")
+    return parser
 
 
 if __name__ == "__main__":
-    run_lesson(main)
+    run_lesson(_parser(), _show)

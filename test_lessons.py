@@ -154,6 +154,18 @@ def test_every_public_function_has_a_docstring_and_the_lessons_import_only_downw
             assert name == "main" or getattr(module, name).__doc__
 
 
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_help_has_ten_lines_names_every_option_and_works_in_isolation(lesson):
+    ended = run("-I", lesson, "--help")
+    assert ended.returncode == 0 and len(ended.stdout.splitlines()) <= 10
+    assert ended.stdout.count("for example:") == 2
+    options = re.findall(r"add_argument\(\"(--[\w-]+)|[(, ]\"(--[a-z-]+)\"[,)]", lesson.read_text(encoding="utf-8"))
+    options = {name for pair in options for name in pair if name} | {"--step", "--check"}
+    if lesson.stem == "lesson_4_sampling":
+        options |= {"--" + name.replace("_", "-") for name in four.DEFAULTS}
+    assert options and all(option in ended.stdout for option in options)
+
+
 @pytest.mark.parametrize("arguments, says", [
     (["lesson_1_tokens.py", "a", "b"], "unrecognized arguments: b"),
     (["lesson_2_coding_tokenizer.py", "--vocab-size", "x"], "invalid int value"),
@@ -166,6 +178,10 @@ def test_every_public_function_has_a_docstring_and_the_lessons_import_only_downw
     (["lesson_4_sampling.py", "a", "--temperature", "nan"], "temperature must be a number from 0 up"),
     (["lesson_4_sampling.py", "a", "--top-k", "0"], "top-k must keep at least 1"),
     (["lesson_4_sampling.py", "a", "--top-p", "1.5"], "top-p must be above 0"),
+    (["lesson_1_tokens.py", "--check", "no such file"], "no such file: No such file"),
+    (["lesson_1_tokens.py", "--check", "model/model.safetensors"], "is not UTF-8 text"),
+    (["lesson_2_coding_tokenizer.py", "--train", "corpus.txt", "--tokenizer", "x"], "choose one of them"),
+    (["lesson_4_sampling.py", "--explain"], "a text to go on with is missing"),
     (["lesson_4_sampling.py", "a", "--seed", "x"], "seed takes a whole number")])
 def test_bad_input_gets_one_sentence_and_status_2(arguments, says, course):
     ended = run(*arguments)
@@ -756,3 +772,92 @@ def test_the_first_run_and_the_second_say_the_same(tmp_path, course):
     texts = [run("lesson_4_sampling.py", PROMPT, "--seed", "3", cwd=tmp_path) for _ in range(2)]
     assert texts[0].stdout == texts[1].stdout and PROMPT in texts[0].stdout
     assert "bits per byte" in texts[0].stderr and texts[1].stderr == ""
+
+# --- your turn -------------------------------------------------------------------------------
+
+def words_without_signs(text):
+    return re.findall(r" ?[^\W\d_]+| ?\d+|[\s\S]", text)
+
+
+def encode_by_hand(text, merges):
+    ids = []
+    for word in two.split_words(text):
+        part = list(two.text_to_bytes(word))
+        while any(pair in merges for pair in zip(part, part[1:])):
+            first = min(zip(part, part[1:]), key=lambda pair: merges.get(pair, math.inf))
+            part = two.merge_pair(part, first, merges[first])
+        ids += part
+    return ids
+
+
+def nearest_to_the_parents():
+    tokenizer, model = three.course_model()
+    ids = [tokenizer.encode(word)[0] for word in (" mother", " father")]
+    both = [x + y for x, y in zip(*three.lookup(model.embeddings, ids))]
+    return next(tokenizer.decode([id]) for id, _ in three.nearest(both, model.embeddings, 3) if id not in ids)
+
+
+def count_pairs_of_words(ids, vocab_size):
+    counts, followers = Counter(ids), {}
+    for before, after in zip(ids, ids[1:]):
+        followers.setdefault(before, Counter())[after] += 1
+    alone = [(counts[id] + 0.5) / (len(ids) + 0.5 * vocab_size) for id in range(vocab_size)]
+
+    def probabilities(last):
+        after = followers.get(last, Counter())
+        total = sum(after.values()) + 30
+        return [(after[id] + 30 * share) / total for id, share in enumerate(alone)]
+    return probabilities
+
+
+def beam_search(model, ids, count, width=4):
+    beams = [(0.0, ids)]
+    for _ in range(count):
+        longer = []
+        for surprise, beam in beams:
+            shares = model.probabilities(beam)
+            best = sorted(range(len(shares)), key=shares.__getitem__)[-width:]
+            longer += [(surprise + three.bits(shares[id]), [*beam, id]) for id in best]
+        beams = sorted(longer)[:width]
+    return beams[0][1][len(ids):]
+
+
+REFERENCE_ANSWERS = {
+    one: [["Is", " it", " red?", " ", " Yes."], [0, 1, 2, 3, 1, 2, 1],
+          [" sky", " old", " dog", " whole", " small", " little", " big", " long"],
+          lambda tokens, vocabulary: sum(token not in vocabulary for token in tokens) / (len(tokens) or 1),
+          words_without_signs],
+    two: [11, [9, 1, 2, 9], ["lo", "low", " low"],
+          lambda tokenizer, text: len(text.encode()) / len(tokenizer.encode(text)) if text else 0, encode_by_hand],
+    three: [[1, -1, 0], [10, 16], nearest_to_the_parents, lambda a, b: math.dist(a, b), count_pairs_of_words],
+    four: [[0.5, 0.25, 0.25], [0, 1, 2], 3, lambda shares: -sum(share * math.log2(share) for share in shares if share),
+           beam_search]}
+WRONG_ANSWERS = {
+    one: [["Is", " it", " red?", "  ", "Yes."], [0, 1, 2, 0, 1, 2, 1], [" sky"] * 8, lambda tokens, vocabulary: 0.5, list],
+    two: [10, [1, 9, 2, 9], ["lo", "ow", "we"], lambda tokenizer, text: 1.0, lambda text, merges: []],
+    three: [[0, 0, 0], [8, 16], " blue", lambda a, b: 0.0, lambda ids, vocab_size: lambda last: [1.0]],
+    four: [[1, 0, 0], [0, 1, 2, 3], 0, lambda shares: 0.0, lambda model, ids, count: [1] * count]}
+
+
+@pytest.mark.parametrize("lesson", REFERENCE_ANSWERS, ids=lambda lesson: lesson.__name__)
+def test_exercises_accept_the_reference_answers_and_hint_at_wrong_ones(lesson, course):
+    exercises = [getattr(lesson, f"exercise_{number}") for number in range(1, 6)]
+    for number, (exercise, right, wrong) in enumerate(zip(exercises, REFERENCE_ANSWERS[lesson], WRONG_ANSWERS[lesson]), 1):
+        if (lesson, number) == (three, 3):
+            right = right()
+        assert exercise(right) == ""
+        hint = exercise(wrong)
+        assert hint and hint[-1] in ".?" and str(right) not in hint
+
+
+def test_a_file_of_answers_is_checked_with_one_command(tmp_path):
+    (tmp_path / "answers.py").write_text("from lesson_2_coding_tokenizer import *\nanswer_1 = 11\nanswer_2 = [1]\n"
+                                         "def answer_4(tokenizer, text):\n    return 1 / 0\n", encoding="utf-8")
+    ended = run("lesson_2_coding_tokenizer.py", "--check", tmp_path / "answers.py")
+    said = ended.stdout.splitlines()
+    assert ended.returncode == 1 and said[0] == "exercise 1: Yes!" and "From the left" in said[1]
+    assert "no answer_3" in said[2] and "ZeroDivisionError in line 5" in said[3] and "no answer_5" in said[4]
+    for source in ("answer_1 = (", "1 / 0", "import sys\nsys.exit()"):
+        (tmp_path / "answers.py").write_text(source, encoding="utf-8")
+        ended = run("lesson_2_coding_tokenizer.py", "--check", tmp_path / "answers.py")
+        assert ended.returncode == 2 and "line" in ended.stderr and "Traceback" not in ended.stderr
