@@ -241,58 +241,40 @@ def cost_table(text: str) -> str:
     where tokens are sold. The slide's sentence costs 1x, 9x and 44x.
 
     >>> print(cost_table("The quick brown fox jumps over the lazy dog."))
-               tokens  distinct  per 100 characters  cost
-    sentences       1         1                 2.3    1x  █
-    words           9         9                20.5    9x  ████
-    letters        44        29               100.0   44x  ████████████████████
+               tokens  distinct  seen once  per 100 characters  cost
+    sentences       1         1       100%                 2.3    1x  █
+    words           9         9       100%                20.5    9x  ████
+    letters        44        29        79%               100.0   44x  ████████████████████
 
     "Distinct" is the other side of the bill: the size of the vocabulary, for
     every entry of which the model computes a probability at each step. On the
     whole of corpus.txt, letters need many tokens and a tiny vocabulary. Words
     need a large one, for all of English it would be millions; and sentences
-    one that never ends, for hardly any comes a second time.
+    one without end, for of 1157 only 11 were there before.
 
     >>> print(cost_table(read_text(CORPUS)))
-               tokens  distinct  per 100 characters   cost
-    sentences    1157      1146                 1.8     1x  █
-    words       13733      2138                21.2  11.9x  ████
-    letters     64656        80               100.0  55.9x  ████████████████████
+               tokens  distinct  seen once  per 100 characters   cost
+    sentences    1157      1146        99%                 1.8     1x  █
+    words       13733      2138        51%                21.2  11.9x  ████
+    letters     64656        80        21%               100.0  55.9x  ████████████████████
+
+    "Seen once" is the share of the vocabulary that came a single time. One
+    meeting is too little to learn a meaning from, and half of the words, and
+    nearly all of the sentences, were met just once.
     """
     cut = {name: tokenize(text) for name, tokenize in TOKENIZERS.items()}
     cheapest = max(1, len(cut["sentences"]))
     dearest = max(1, max(map(len, cut.values())))
-    rows = [["", "tokens", "distinct", "per 100 characters", "cost", ""]]
+    rows = [["", "tokens", "distinct", "seen once", "per 100 characters", "cost", ""]]
     for name, tokens in cut.items():
-        rows.append([name, str(len(tokens)), str(len(set(tokens))),
-                     f"{100 * len(tokens) / max(1, len(text)):.1f}",
+        counts = Counter(tokens)
+        once = sum(count == 1 for count in counts.values()) / max(1, len(counts))
+        rows.append([name, len(tokens), len(counts), f"{once:.0%}", f"{100 * len(tokens) / max(1, len(text)):.1f}",
                      f"{round(len(tokens) / cheapest, 1):g}x", bar(len(tokens) / dearest, 20)])
     return table(rows)
 
 
 # %% But there are some issues with word and sentence tokens
-
-def seen_once(tokens: list[str]) -> float:
-    """The share of the vocabulary, from 0 to 1, that occurs only once.
-
-    One meeting is too little to learn a meaning from. Half of the words of
-    corpus.txt are met once, and of its sentences nearly all.
-
-    >>> for name, tokenize in TOKENIZERS.items():
-    ...     print(f"{name:9} {seen_once(tokenize(read_text(CORPUS))):.0%}")
-    sentences 99%
-    words     51%
-    letters   21%
-
-    Part of it is that each form of a word is a word of its own. Their ids are
-    four numbers, and nothing in the numbers says that they belong together:
-
-    >>> vocabulary = build_vocabulary(word_tokens(read_text(CORPUS)))
-    >>> tokens_to_ids([" run", " runs", " ran", " running"], vocabulary)
-    [415, 481, 156, 1489]
-    """
-    counts = Counter(tokens)
-    return sum(count == 1 for count in counts.values()) / max(1, len(counts))
-
 
 def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
     """The tokens that a vocabulary lacks, each of which would become "<UNK>".
@@ -315,6 +297,13 @@ def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
     sentences 100%
     words     10%
     letters   0%
+
+    A word that was forgotten is a word that the model knows nothing of; and each
+    form of a word has to be there on its own. Their ids are four numbers, and
+    nothing in the numbers says that they belong together:
+
+    >>> tokens_to_ids([" run", " runs", " ran", " running"], words)
+    [415, 481, 156, 1489]
 
     A misspelled word is lost in the same way, although every reader would know
     what was meant. Letters carry it there and back.
@@ -620,11 +609,14 @@ def _play_example(example: doctest.Example, names: dict) -> bool:
     """Show an example, run it and show what it gave: is that what the docstring says?"""
     _say(">>> " + example.source.rstrip().replace("\n", "\n... "), "32")
     printed, error_line = io.StringIO(), None
+    display, sys.displayhook = sys.displayhook, sys.__displayhook__     # a notebook has its own
     with contextlib.redirect_stdout(printed):
         try:
             exec(compile(example.source, "<example>", "single"), names)
         except Exception as error:
             error_line = "".join(traceback.format_exception_only(type(error), error))
+        finally:
+            sys.displayhook = display
     got = error_line or printed.getvalue()
     expected = example.exc_msg or example.want
     right = (bool(error_line) == bool(example.exc_msg)

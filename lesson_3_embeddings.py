@@ -173,6 +173,15 @@ def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
     >>> lookup(other_matrix, [0, 1])
     [[1.0, 0.0], [0.9, 0.1]]
 
+    Frameworks call the matrix a layer, and a layer multiplies. It is the same
+    thing: a "one-hot" vector, with a single 1, times the matrix adds up all rows,
+    each times 0 but for one. With 151,665 rows that is much work for nothing.
+
+    >>> one_hot = [0, 1, 0, 0, 0, 0, 0]
+    >>> columns = zip(*SLIDE_MATRIX)
+    >>> [dot(one_hot, column) for column in columns] == SLIDE_MATRIX[1]
+    True
+
     Raises ValueError for an id that has no row.
 
     >>> lookup(SLIDE_MATRIX, [7])
@@ -183,23 +192,6 @@ def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
         if not (isinstance(id, int) and 0 <= id < len(matrix)):
             raise ValueError(f"there is no row {id!r} in a matrix of {len(matrix)} rows, which are counted from 0")
     return [matrix[id] for id in ids]
-
-
-def one_hot(id: int, size: int) -> Vector:
-    """A vector of zeros with a single 1, at the place of an id.
-
-    Frameworks call the embedding matrix a layer, and a layer multiplies. It is
-    the same thing: a one-hot vector times a matrix adds up all the rows, each
-    times 0 but for one. Nobody does it: with 151,665 rows it would be 151,664
-    rows of work for nothing.
-
-    >>> one_hot(1, 7)
-    [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    >>> columns = zip(*SLIDE_MATRIX)
-    >>> [dot(one_hot(1, 7), column) for column in columns] == SLIDE_MATRIX[1]
-    True
-    """
-    return [float(place == id) for place in range(size)]
 
 
 # %% Mapping to Indices
@@ -275,6 +267,7 @@ class EmbeddingModel:
                  pairs: dict[tuple[int, int], Vector]):
         self.inputs, self.outputs, self.biases = inputs, outputs, biases
         self.weights, self.pairs = weights, pairs
+        self.metadata = {}
 
     @classmethod
     def untrained(cls, vocab_size: int, dimensions: int, reach: int = 4,
@@ -381,7 +374,7 @@ class EmbeddingModel:
             inputs[id] = [keep * x - weight * y for x, y in zip(vector, slope)]
             self.weights[place] -= WEIGHT_RATE * sum(map(mul, slope, vector))
 
-    def save(self, path: Union[str, Path], metadata: Optional[dict[str, str]] = None) -> None:
+    def save(self, path: Union[str, Path]) -> None:
         """Write the model as a .safetensors file, which `safetensors` and NumPy open too."""
         half = len(self.outputs[0])
         write_safetensors(path, {
@@ -390,7 +383,7 @@ class EmbeddingModel:
             "weights": ("F64", (len(self.weights),), self.weights),
             "pairs": ("I32", (len(self.pairs), 2), chain.from_iterable(self.pairs)),
             "pair_vectors": ("F64", (len(self.pairs), half), chain.from_iterable(self.pairs.values())),
-        }, metadata or {})
+        }, self.metadata)
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> "EmbeddingModel":
@@ -405,7 +398,22 @@ class EmbeddingModel:
 
         Raises ValueError for a file that is damaged or that holds something else.
         """
-        return _load_model(path)[0]
+        tensors, metadata = _read_header(path)
+        checksum = str(metadata.get("sha256"))
+        data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
+        if hashlib.sha256(data).hexdigest() != checksum:
+            raise ValueError(f"{path} is damaged, or was not written by this lesson: its checksum is wrong")
+        try:
+            embeddings, pairs, pair_vectors, biases, weights = (
+                list(tensors[name]) for name in ("embeddings", "pairs", "pair_vectors", "biases", "weights"))
+        except KeyError as error:
+            raise ValueError(f"{path} has no tensor {error.args[0]!r}") from None
+        half = tensors["embeddings"].shape[1] // 2
+        model = cls([row[:half] for row in embeddings], [row[half:] for row in embeddings],
+                    [bias for bias, in biases], [weight for weight, in weights],
+                    {tuple(pair): vector for pair, vector in zip(pairs, pair_vectors)})
+        model.metadata = metadata
+        return model
 
 
 WEIGHT_RATE = 0.03      # all tokens share the weights, so these move more slowly
@@ -571,35 +579,43 @@ def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> M
     return components
 
 
-def show_neighbours(words: Iterable[str], tokenizer: Tokenizer, matrix: Matrix, k: int = 5) -> str:
-    """For each word (one that is one token), the k words that point most nearly its way.
+def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, "Tensor"], k: int = 8) -> str:
+    """For each token of a text, the tokens whose vectors point most nearly its way.
 
-    Nobody told the model that a dog is an animal and blue a colour. It had to
+    >>> tokenizer, model = course_model()
+    >>> print(show_nearest(" dog", tokenizer, model.embeddings, k=4))
+    ·dog   1.000  ████████████████████████
+    ·mail  0.657  ████████████████
+    ·fox   0.654  ████████████████
+    ·son   0.653  ████████████████
+    ·bird  0.645  ███████████████
+
+    Nobody told the model that a fox is an animal and blue a colour. It had to
     guess what comes after them and where they fit, and words of one kind stand
     in the same places. Not every neighbour is a good one: 60 KB is a short life.
 
-    >>> tokenizer, model = course_model()
-    >>> words = "dog bird blue red girl mother school house train boat run walk"
-    >>> print(show_neighbours(words.split(), tokenizer, model.embeddings))
-    dog       mail fox son bird pictures
-    bird      stone cow owl computer painter
-    blue      cloudy clear soft low green
-    red       green warm soft fire hundred
-    girl      boy child fox neighbor mother
-    mother    teacher father uncle neighbor grandmother
-    school    board oven wall farm floor
-    house     town lamp farm feet bath
-    train     duck mail bus wind painter
-    boat      car bench box page song
-    run       play get move see open
-    walk      get win fall want fly
+    >>> for word in "bird blue red girl mother school house boat run walk".split():
+    ...     id, = tokenizer.encode(" " + word)
+    ...     near = nearest(model.embeddings[id], model.embeddings, k=6)[1:]
+    ...     print(word.ljust(7), *(tokenizer.decode([id]) for id, _ in near))
+    bird     stone  cow  owl  computer  painter
+    blue     cloudy  clear  soft  low  green
+    red      green  warm  soft  fire  hundred
+    girl     boy  child  fox  neighbor  mother
+    mother   teacher  father  uncle  neighbor  grandmother
+    school   board  oven  wall  farm  floor
+    house    town  lamp  farm  feet  bath
+    boat     car  bench  box  page  song
+    run      play  get  move  see  open
+    walk     get  win  fall  want  fly
     """
-    rows = []
-    for word in words:
-        id, = tokenizer.encode(" " + word)
-        found = [near for near, _ in nearest(matrix[id], matrix, k + 1) if near != id]
-        rows.append([word, "  " + " ".join(tokenizer.decode([near]).strip() for near in found[:k])])
-    return table(rows)
+    known, tables = set(tokenizer.vocabulary.values()), []
+    for id in dict.fromkeys(tokenizer.encode(text)):
+        rows = progress(matrix, f"comparing {len(matrix)} vectors", len(matrix))
+        found = nearest(lookup(matrix, [id])[0], rows, k + 1 + len(matrix) - len(known))
+        tables.append(table([[tokenizer.show([near], color=False), f"{cosine:.3f}", bar(cosine)]
+                             for near, cosine in found if near in known][:k + 1]))
+    return "\n\n".join(tables)
 
 
 def map_words(tokenizer: Tokenizer, matrix: Matrix) -> tuple[list[str], Matrix]:
@@ -836,6 +852,9 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
 MODEL_FOLDER = CORPUS.parent / "model"
 
 
+_LEARNS = EmbeddingModel.untrained, EmbeddingModel.predict, EmbeddingModel.learn, train_model, _fakes
+
+
 @lru_cache(maxsize=1)
 def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     """The tokenizer and the model of this course: from the folder model/, or trained now.
@@ -850,29 +869,24 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     >>> len(tokenizer) == len(model.embeddings)
     True
     """
-    recipe = [inspect.getsource(part) for part in (EmbeddingModel, train_model, _fakes)]
+    recipe = [inspect.getsource(part) for part in _LEARNS]
     settings = [COURSE_VOCAB_SIZE, WEIGHT_RATE, read_text(CORPUS)]
     fingerprint = hashlib.sha256(repr(recipe + settings).encode("utf-8")).hexdigest()
+    tokenizer_file, model_file = MODEL_FOLDER / "tokenizer.json", MODEL_FOLDER / "model.safetensors"
     try:
-        saved = _open_saved(fingerprint)
+        model = EmbeddingModel.load(model_file)
+        if model.metadata.get("fingerprint") == fingerprint:
+            if model.metadata.get("tokenizer") == hashlib.sha256(tokenizer_file.read_bytes()).hexdigest():
+                return Tokenizer.load(tokenizer_file), model
+            raise ValueError(f"{tokenizer_file} is not the one that the model was trained with")
+    except FileNotFoundError:
+        pass
     except (ValueError, OSError) as error:
-        saved = None
-        if not isinstance(error, FileNotFoundError):
-            print(f"{error}; training again", file=sys.stderr)
-    return saved or _train_and_save(fingerprint)
+        print(f"{error}; training again", file=sys.stderr)
+    return _train_and_save(fingerprint, tokenizer_file, model_file)
 
 
-def _open_saved(fingerprint: str) -> Optional[tuple[Tokenizer, EmbeddingModel]]:
-    model, metadata = _load_model(MODEL_FOLDER / "model.safetensors")
-    if metadata.get("fingerprint") != fingerprint:
-        return None
-    tokenizer_file = MODEL_FOLDER / "tokenizer.json"
-    if hashlib.sha256(tokenizer_file.read_bytes()).hexdigest() != metadata.get("tokenizer"):
-        raise ValueError(f"{tokenizer_file} is not the one that the model was trained with")
-    return Tokenizer.load(tokenizer_file), model
-
-
-def _train_and_save(fingerprint: str) -> tuple[Tokenizer, EmbeddingModel]:
+def _train_and_save(fingerprint: str, tokenizer_file: Path, model_file: Path) -> tuple[Tokenizer, EmbeddingModel]:
     seen, held_out = corpus_stories()
     tokenizer = course_tokenizer()
 
@@ -883,52 +897,14 @@ def _train_and_save(fingerprint: str) -> tuple[Tokenizer, EmbeddingModel]:
     print("training on corpus.txt, which is done once:", file=sys.stderr)
     model = train_model(story_ids(tokenizer, seen), len(tokenizer), after_pass=report)
     try:
-        MODEL_FOLDER.mkdir(exist_ok=True)
-        tokenizer.save(MODEL_FOLDER / "tokenizer.json")
-        checksum = hashlib.sha256((MODEL_FOLDER / "tokenizer.json").read_bytes()).hexdigest()
-        model.save(MODEL_FOLDER / "model.safetensors", {
-            "fingerprint": fingerprint, "tokenizer": checksum, "settings": str(inspect.signature(train_model))})
+        model_file.parent.mkdir(exist_ok=True)
+        tokenizer.save(tokenizer_file)
+        model.metadata = {"fingerprint": fingerprint, "settings": str(inspect.signature(train_model)),
+                          "tokenizer": hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()}
+        model.save(model_file)
     except OSError as error:
         print(f"{MODEL_FOLDER} can't be written to ({error.strerror}), so nothing is kept", file=sys.stderr)
     return tokenizer, model
-
-
-def _load_model(path: Union[str, Path]) -> tuple[EmbeddingModel, dict[str, str]]:
-    """Read a saved model whole; every number must be the one that was written."""
-    tensors, metadata = _read_header(path)
-    checksum = str(metadata.get("sha256"))
-    data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
-    if hashlib.sha256(data).hexdigest() != checksum:
-        raise ValueError(f"{path} is damaged, or was not written by this lesson: its checksum is wrong")
-    try:
-        embeddings, pairs, pair_vectors, biases, weights = (
-            list(tensors[name]) for name in ("embeddings", "pairs", "pair_vectors", "biases", "weights"))
-    except KeyError as error:
-        raise ValueError(f"{path} has no tensor {error.args[0]!r}") from None
-    half = tensors["embeddings"].shape[1] // 2
-    return EmbeddingModel([row[:half] for row in embeddings], [row[half:] for row in embeddings],
-                          [bias for bias, in biases], [weight for weight, in weights],
-                          {tuple(pair): vector for pair, vector in zip(pairs, pair_vectors)}), metadata
-
-
-def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], k: int = 8) -> str:
-    """For each token of a text, the tokens whose vectors point most nearly the same way.
-
-    >>> tokenizer, model = course_model()
-    >>> print(show_nearest(" dog", tokenizer, model.embeddings, k=4))
-    ·dog   1.000  ████████████████████████
-    ·mail  0.657  ████████████████
-    ·fox   0.654  ████████████████
-    ·son   0.653  ████████████████
-    ·bird  0.645  ███████████████
-    """
-    known, tables = set(tokenizer.vocabulary.values()), []
-    for id in dict.fromkeys(tokenizer.encode(text)):
-        rows = progress(matrix, f"comparing {len(matrix)} vectors", len(matrix))
-        found = nearest(lookup(matrix, [id])[0], rows, k + 1 + len(matrix) - len(known))
-        tables.append(table([[tokenizer.show([near], color=False), f"{cosine:.3f}", bar(cosine)]
-                             for near, cosine in found if near in known][:k + 1]))
-    return "\n\n".join(tables)
 
 
 def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:

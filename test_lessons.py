@@ -69,6 +69,49 @@ def test_the_corpus_is_prose_with_a_small_vocabulary():
     assert not re.search(r"sky (is|was) (an? )?apple", text)
 
 
+# --- the README's map of the slides ----------------------------------------------------------
+
+SLIDES = HERE.parent / "shared" / "slides" / "slides.md"
+
+
+def table_rows(heading):
+    table = (HERE / "README.md").read_text(encoding="utf-8").partition(heading)[2].partition("|---")[2]
+    rows = table.split("\n\n")[0].splitlines()[1:]
+    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in rows]
+
+
+def functions_by_section(number):
+    """The names that each section of a lesson defines at its top level."""
+    source = LESSONS[number - 1].read_text(encoding="utf-8")
+    sections = re.split(r"^# %% (.+)$", source, flags=re.MULTILINE)[1:]
+    return {title: re.findall(r"^(?:def|class) (\w+)", text, re.MULTILINE) for title, text in zip(sections[::2], sections[1::2])}
+
+
+def test_the_map_leads_from_every_slide_to_code_that_is_there():
+    expected = 1
+    for slides, about, lesson, section, names in table_rows("## From the slides to the code"):
+        first, last = (list(map(int, slides.split("–"))) * 2)[:2]
+        assert about and first in (expected, expected - 1) and last >= first
+        expected = last + 1
+        if first > 3:
+            assert names and set(re.findall(r"`(\w+)`", names)) <= set(functions_by_section(int(lesson))[section])
+    assert expected == 52
+
+
+@pytest.mark.skipif(not SLIDES.exists(), reason="needs the deck")
+def test_the_deck_has_as_many_slides_as_the_map():
+    assert len(re.split("(?m)^---[ ]*$", SLIDES.read_text(encoding="utf-8"))[2:]) == 51
+
+
+def test_what_the_slides_get_wrong_is_shown_where_the_readme_says():
+    rows = table_rows("Where the slides slip")
+    assert len(rows) >= 6
+    for _, says, but, shown_by in rows:
+        lesson, name = re.fullmatch(r"lesson (\d) `(\w+)`", shown_by).groups()
+        docstring = getattr((one, two, three, four)[int(lesson) - 1], name).__doc__
+        assert re.findall("`([^`]+)`", but) and all(figure in docstring for figure in re.findall("`([^`]+)`", says + but))
+
+
 # --- lesson 1 --------------------------------------------------------------------------------
 
 def test_the_three_tokenizers_join_back_to_any_text():
@@ -122,6 +165,19 @@ def test_vocabulary_errors():
 def test_a_lesson_cannot_play_wrong_and_look_right(docstring, wrong, capsys):
     assert one.play(ModuleType("lesson", docstring)) == wrong
     assert ("but the lesson says" in capsys.readouterr().out) == bool(wrong)
+
+
+def test_the_cells_of_a_lesson_run_in_order_in_a_notebook(tmp_path):
+    """A notebook has no __file__, a prompt, and its own way to display a value."""
+    (tmp_path / "notebook.py").write_text(
+        "import re, sys; from pathlib import Path; sys.ps1 = '>>> '; sys.displayhook = lambda value: None\n"
+        "sys.path.insert(0, '.')\n"
+        "names = {'__name__': '__main__'}\n"
+        "for cell in re.split('(?m)^# %%.*$', Path(sys.argv[1]).read_text(encoding='utf-8')): exec(cell, names)\n"
+        "import lesson_1_tokens; assert lesson_1_tokens.play(lesson_1_tokens) == 0\n", encoding="utf-8")
+    for lesson in LESSONS:
+        ended = run(tmp_path / "notebook.py", lesson)
+        assert ended.returncode == 0, ended.stderr
 
 
 def test_a_wrong_lesson_ends_with_status_1(tmp_path):
