@@ -897,6 +897,9 @@ def course_tokenizer() -> Tokenizer:
     >>> ids = tokenizer.encode("The sun is shining, and the sky is")
     >>> print(tokenizer.show(ids))
     The|·sun|·is|·shining|,|·and|·the|·sky|·is
+
+    Now any text is a row of ids. But what does a model do with a number such as
+    300? It looks up a vector for it: that is lesson 3.
     """
     stories, _ = corpus_stories()
     return Tokenizer.train("\n\n".join(stories), COURSE_VOCAB_SIZE, [END_OF_TEXT])

@@ -1,8 +1,9 @@
 """Lesson 3: embeddings. Every token becomes a vector, and the vectors are learned.
 
-An id is only a number in a list: 4 is no more like a car than 5 is. So the first
-thing that a language model does with an id is to look up a vector, the embedding
-of the token, and from there on it works with vectors alone. Similar tokens have
+Lesson 2 made every text a row of ids. But an id is only a number in a list: 4 is
+no more like a car than 5 is. So the first thing that a language model does with
+an id is to look up a vector, the embedding of the token, and from there on it
+works with vectors alone. Similar tokens have
 similar vectors. Nobody writes these down. They are learned, by predicting the
 next token again and again.
 
@@ -847,6 +848,28 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
     write_whole(path, data.replace(NO_CHECKSUM.encode(), checksum.encode(), 1))
 
 
+def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
+    """Among the tensors of a model, the matrix with a row for each token.
+
+    Real models have a few rows more than tokens, to make the number a round one.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     matrices = {"small": ("F32", (1, 2), [1, 2]), "wte": ("F32", (3, 1), [1, 2, 3])}
+    ...     write_safetensors(folder + "/file", matrices, {})
+    ...     find_embeddings(read_safetensors(folder + "/file"), vocab_size=2).name
+    'wte'
+
+    Raises ValueError if there is none that is large enough.
+    """
+    matrices = [tensor for tensor in tensors.values() if len(tensor.shape) == 2]
+    enough = [tensor for tensor in matrices if len(tensor) >= vocab_size]
+    if not enough:
+        most = max(map(len, matrices), default=0)
+        raise ValueError(f"the tokenizer has {vocab_size} tokens, and the largest matrix only {most} rows; "
+                         "the two files must be of the same model")
+    return max(enough, key=lambda tensor: "emb" in tensor.name or "wte" in tensor.name)
+
+
 # %% Swap vector embeddings: the model of this course
 
 MODEL_FOLDER = CORPUS.parent / "model"
@@ -868,6 +891,9 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     >>> tokenizer, model = course_model()
     >>> len(tokenizer) == len(model.embeddings)
     True
+
+    It gives each token a score, as every LLM does. How a text is made of scores
+    is lesson 4.
     """
     recipe = [inspect.getsource(part) for part in _LEARNS]
     settings = [COURSE_VOCAB_SIZE, WEIGHT_RATE, read_text(CORPUS)]
@@ -905,21 +931,6 @@ def _train_and_save(fingerprint: str, tokenizer_file: Path, model_file: Path) ->
     except OSError as error:
         print(f"{MODEL_FOLDER} can't be written to ({error.strerror}), so nothing is kept", file=sys.stderr)
     return tokenizer, model
-
-
-def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
-    """Among the tensors of a model, the matrix with a row for each token.
-
-    Real models have a few rows more than tokens, to make the number a round one.
-    Raises ValueError if there is none that is large enough.
-    """
-    matrices = [tensor for tensor in tensors.values() if len(tensor.shape) == 2]
-    enough = [tensor for tensor in matrices if len(tensor) >= vocab_size]
-    if not enough:
-        most = max(map(len, matrices), default=0)
-        raise ValueError(f"the tokenizer has {vocab_size} tokens, and the largest matrix only {most} rows; "
-                         "the two files must be of the same model")
-    return max(enough, key=lambda tensor: "emb" in tensor.name or "wte" in tensor.name)
 
 
 # %% Your turn

@@ -1,6 +1,6 @@
 """Lesson 4: sampling. From scores to the next word, and on and on.
 
-A language model gives every token of its vocabulary a score, its logit. This
+Lesson 3 ended with a score for every token of the vocabulary, its logit. This
 lesson turns the scores into probabilities, draws one token, appends it to the
 text, and does it again. That is all there is to "generating text".
 
@@ -459,6 +459,12 @@ def chat(write: Callable[[dict, str], None], settings: dict) -> None:
     """Read a line, go on with it, and again; Ctrl-C stops a sentence, Ctrl-D ends.
 
     `write` is what goes on with a text. A line that begins with / turns a knob.
+
+        python3 lesson_4_sampling.py --chat
+
+    With this the way is complete, from text to tokens, to ids, to vectors, to
+    scores, to text. In the middle there is room for one thing more, the
+    transformer; everything around it you have seen.
     """
     with contextlib.suppress(ImportError):
         import readline     # noqa: F401  it makes the arrow keys work, where there is one
