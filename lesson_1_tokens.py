@@ -341,13 +341,25 @@ def read_text(path: Union[str, Path]) -> str:
 
     Raises OSError if it can't be opened, and ValueError if it is not UTF-8.
     """
-    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    if path == "-":
+        return decode_text(sys.stdin.buffer.read(), "standard input")
+    return decode_text(Path(path).read_bytes(), str(path))
+
+
+def decode_text(data: Union[bytes, str], name: str) -> str:
+    """Decode UTF-8, from bytes, or from what Python makes of them in a locale without UTF-8.
+
+    >>> decode_text(b"\\xe8\\xbd\\xa6", "a file"), decode_text("\\udce8\\udcbd\\udca6", "a text")
+    ('车', '车')
+
+    Raises ValueError, with the name, if it is not UTF-8.
+    """
     try:
+        data = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
         return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        name = "standard input" if path == "-" else path
-        raise ValueError(f"{name} is not UTF-8 text: byte {error.start} is "
-                         f"0x{data[error.start]:02x}; save it as UTF-8 and try again") from None
+    except UnicodeError as error:
+        raise ValueError(f"{name} is not UTF-8: something else is at position {error.start}; "
+                         "write it as UTF-8 and try again") from None
 
 
 # %% Introducing: Subword tokens!
@@ -733,8 +745,8 @@ def _run_file(path: Union[str, Path]) -> dict:
 def _describe(error: BaseException, path: Union[str, Path]) -> str:
     """An error in a learner's file, in one line: what it is, and where in the file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    lines += [error.lineno] if isinstance(error, SyntaxError) else []
-    where = f" in line {lines[-1]}" if lines else ""
+    lines += [getattr(error, "lineno", None)]
+    where = next((f" in line {line}" for line in reversed(lines) if line), "")
     return f"{type(error).__name__}{where}: {getattr(error, 'msg', error)}"
 
 
@@ -775,8 +787,11 @@ def run_lesson(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespa
     if hasattr(sys, "ps1"):
         return
     codecs.register_error("lesson", _replace_characters)
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="lesson")
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:      # it was closed before we began
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+        if mode == "w":
+            getattr(sys, name).reconfigure(errors="lesson")
     try:
         status = _obey(parser, show)
         sys.stdout.flush()
@@ -803,8 +818,8 @@ def _obey(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespace], 
         return int(check_answers(lesson, options.check) > 0)
     if {**vars(options), "step": False} == vars(parser.parse_args([])):
         return int(play(lesson, options.step) > 0)
-    if options.text == "-":
-        options.text = read_text("-")
+    if options.text is not None:
+        options.text = read_text("-") if options.text == "-" else decode_text(options.text, "the text")
     show(options)
     return 0
 

@@ -35,7 +35,7 @@ from typing import Callable, Iterable, Iterator, Optional
 if __name__ == "__main__":      # with `python -I` nobody else looks for the other lessons here
     sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 
-from lesson_1_tokens import bar, lesson_parser, run_lesson, spell_out, table
+from lesson_1_tokens import bar, decode_text, lesson_parser, run_lesson, spell_out, table
 from lesson_2_coding_tokenizer import END_OF_TEXT, Tokenizer
 from lesson_3_embeddings import EmbeddingModel, Vector, bits, course_model
 
@@ -471,7 +471,7 @@ def chat(write: Callable[[dict, str], None], settings: dict) -> None:
     print("Type the beginning of a story. /temperature 0.3, /top-k 5 and so on turn the knobs; Ctrl-D ends.")
     while True:
         try:
-            line = input("> ")
+            line = decode_text(input("> "), "the line")
             if line.startswith("/"):
                 name, _, value = line[1:].partition(" ")
                 settings = change_setting(settings, name, value.strip())

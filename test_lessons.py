@@ -235,7 +235,7 @@ def test_help_has_ten_lines_names_every_option_and_works_in_isolation(lesson):
     (["lesson_4_sampling.py", "a", "--top-k", "0"], "top-k must keep at least 1"),
     (["lesson_4_sampling.py", "a", "--top-p", "1.5"], "top-p must be above 0"),
     (["lesson_1_tokens.py", "--check", "no such file"], "no such file: No such file"),
-    (["lesson_1_tokens.py", "--check", "model/model.safetensors"], "is not UTF-8 text"),
+    (["lesson_1_tokens.py", "--check", "model/model.safetensors"], "is not UTF-8"),
     (["lesson_2_coding_tokenizer.py", "--train", "corpus.txt", "--tokenizer", "x"], "choose one of them"),
     (["lesson_4_sampling.py", "--explain"], "a text to go on with is missing"),
     (["lesson_4_sampling.py", "a", "--seed", "x"], "seed takes a whole number")])
