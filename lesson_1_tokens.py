@@ -8,8 +8,10 @@ model ever learns, it learns about these ids.
     text "The cat is"  →  tokens "The" " cat" " is"  →  ids 0 1 2
 
 This lesson cuts text into sentences, words, letters and parts of words, counts
-what each way costs, and watches where each one breaks. What comes after `>>>` is
-Python, and below it stands its result. To try things yourself, start
+what each way costs, and watches where each one breaks. The sections have the
+titles of the course's slides, and where a slide makes a mistake, the lesson says
+so. What comes after `>>>` is Python, and below it stands its result. To try
+things yourself, start
 
     python3 -i -c "from lesson_1_tokens import *"
 
@@ -113,6 +115,52 @@ def ids_to_tokens(ids: list[int], vocabulary: dict[str, int]) -> list[str]:
                          f"and {error.args[0]!r} is not one of them") from None
 
 
+# %% Tokens: some stories to learn from
+
+def corpus_stories() -> tuple[list[str], list[str]]:
+    """The stories of corpus.txt: those to learn from, and the last tenth, held out.
+
+    What is held out is never learned from. So it can serve as a test later: the
+    model has never seen it.
+
+    >>> seen, held_out = corpus_stories()
+    >>> len(seen), len(held_out)
+    (150, 16)
+    """
+    stories = read_text(CORPUS).strip().split("\n\n")
+    first_held_out = len(stories) - len(stories) // 10
+    return stories[:first_held_out], stories[first_held_out:]
+
+
+def read_text(path: Union[str, Path]) -> str:
+    """Read a UTF-8 text file; "-" reads standard input.
+
+    >>> read_text(CORPUS)[:41]
+    'The sun rises in the east. First the hill'
+
+    Raises OSError if it can't be opened, and ValueError if it is not UTF-8.
+    """
+    if path == "-":
+        return decode_text(sys.stdin.buffer.read(), "standard input")
+    return decode_text(Path(path).read_bytes(), str(path))
+
+
+def decode_text(data: Union[bytes, str], name: str) -> str:
+    """Decode UTF-8, from bytes, or from what Python makes of them in a locale without UTF-8.
+
+    >>> decode_text(b"\\xe8\\xbd\\xa6", "a file"), decode_text("\\udce8\\udcbd\\udca6", "a text")
+    ('车', '车')
+
+    Raises ValueError, with the name, if it is not UTF-8.
+    """
+    try:
+        data = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
+        return data.decode("utf-8")
+    except UnicodeError as error:
+        raise ValueError(f"{name} is not UTF-8: something else is at position {error.start}; "
+                         "write it as UTF-8 and try again") from None
+
+
 # %% Tokens: what the model learns about a token
 
 def companions(token: str, tokens: list[str], count: int = 4) -> list[str]:
@@ -172,7 +220,8 @@ def word_tokens(text: str) -> list[str]:
     ['The', ' cat', ' is', ' sleeping']
 
     Because the spaces are in the tokens, the tokens join back to the text,
-    whatever it is. All three tokenizers of this lesson keep that promise.
+    whatever it is. All three tokenizers of this lesson keep that promise. The
+    price: "The", "the" and " the" are three tokens, with three ids.
 
     >>> tokens = word_tokens("one  two\\n\\tthree ")
     >>> tokens
@@ -246,11 +295,11 @@ def cost_table(text: str) -> str:
     words           9         9       100%                20.5    9x  ████
     letters        44        29        79%               100.0   44x  ████████████████████
 
-    "Distinct" is the other side of the bill: the size of the vocabulary, for
-    every entry of which the model computes a probability at each step. On the
-    whole of corpus.txt, letters need many tokens and a tiny vocabulary. Words
-    need a large one, for all of English it would be millions; and sentences
-    one without end, for of 1157 only 11 were there before.
+    "Distinct" is the other side of the bill: the size of the vocabulary. At each
+    step the model computes a probability for every entry of it. On the whole of
+    corpus.txt, letters need many tokens and a tiny vocabulary. Words need a large
+    one, for all of English it would be millions. Sentences need one without end:
+    of 1157 sentences only 11 had come before.
 
     >>> print(cost_table(read_text(CORPUS)))
                tokens  distinct  seen once  per 100 characters   cost
@@ -318,50 +367,6 @@ def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
     return [token for token in tokens if token not in vocabulary]
 
 
-def corpus_stories() -> tuple[list[str], list[str]]:
-    """The stories of corpus.txt: those to learn from, and the last tenth, held out.
-
-    What is held out is never learned from. So it can serve later as a test
-    that the model has not seen.
-
-    >>> seen, held_out = corpus_stories()
-    >>> len(seen), len(held_out)
-    (150, 16)
-    """
-    stories = read_text(CORPUS).strip().split("\n\n")
-    first_held_out = len(stories) - len(stories) // 10
-    return stories[:first_held_out], stories[first_held_out:]
-
-
-def read_text(path: Union[str, Path]) -> str:
-    """Read a UTF-8 text file; "-" reads standard input.
-
-    >>> read_text(CORPUS)[:41]
-    'The sun rises in the east. First the hill'
-
-    Raises OSError if it can't be opened, and ValueError if it is not UTF-8.
-    """
-    if path == "-":
-        return decode_text(sys.stdin.buffer.read(), "standard input")
-    return decode_text(Path(path).read_bytes(), str(path))
-
-
-def decode_text(data: Union[bytes, str], name: str) -> str:
-    """Decode UTF-8, from bytes, or from what Python makes of them in a locale without UTF-8.
-
-    >>> decode_text(b"\\xe8\\xbd\\xa6", "a file"), decode_text("\\udce8\\udcbd\\udca6", "a text")
-    ('车', '车')
-
-    Raises ValueError, with the name, if it is not UTF-8.
-    """
-    try:
-        data = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
-        return data.decode("utf-8")
-    except UnicodeError as error:
-        raise ValueError(f"{name} is not UTF-8: something else is at position {error.start}; "
-                         "write it as UTF-8 and try again") from None
-
-
 # %% Introducing: Subword tokens!
 
 def subword_tokens(text: str, subwords: list[str]) -> list[str]:
@@ -380,7 +385,7 @@ def subword_tokens(text: str, subwords: list[str]) -> list[str]:
     stay|ing
     run|n|ing
 
-    The last line is where the slide slips: "running" has a second "n", and no
+    In the last line the slide makes a mistake: "running" has a second "n", and no
     piece in its list can spell that. So every letter has to be a token as well.
     With letters to fall back on, no word is unknown, and a misspelled one
     still shows the part that is right:
@@ -397,8 +402,8 @@ def subword_tokens(text: str, subwords: list[str]) -> list[str]:
 def subword_tradeoff(text: str, sizes: tuple = (0, 10, 100, 1000)) -> str:
     """Add the commonest words of a text as pieces; count the tokens it then takes.
 
-    Each piece makes the vocabulary larger and the text shorter. Few pieces save
-    much; after that, many more pieces save little more:
+    Each piece makes the vocabulary larger and the text shorter. The first ten
+    save more than 1,000 tokens each, the last nine hundred only about 24 each:
 
     >>> print(subword_tradeoff(read_text(CORPUS)))
     pieces  vocabulary  tokens
@@ -450,7 +455,7 @@ def plain_token(entry: str) -> str:
     ['again', 'against', 'ago', 'agree']
 
     The ids go from 0 to 151664. As they begin with 0, that makes 151,665 tokens,
-    one more than the slide says: 151,643 bytes and merges, and 22 added by hand.
+    one more than the slide says: 151,643 that were counted out, and 22 added by hand.
 
     >>> ids = range(0, 151664 + 1)
     >>> max(ids), len(ids), len(ids) - 22
@@ -477,11 +482,13 @@ def exercise_1(answer: list[str]) -> str:
 
         answer_1 = ["Is", " it"]
 
-    and have it checked, all five exercises at once, as often as you like:
+    Keep the file beside the lesson, and have it checked there, all five exercises
+    at once, as often as you like. You get a yes or a hint.
 
         python3 lesson_1_tokens.py --check answers_1.py
 
-    You get a yes or a hint:
+    For an answer that uses the lesson, begin the file with the line
+    `from lesson_1_tokens import *`.
 
     >>> exercise_1(["Is", " it"])
     'These tokens do not join back to the text.'
@@ -511,9 +518,9 @@ def exercise_2(answer: list[int]) -> str:
 
 
 def exercise_3(answer: list[str]) -> str:
-    """Use the lesson: after " the", which four words come most often in the stories?
+    """Use the lesson: which four words come most often after " the", and which after " a"?
 
-    And after " a"? Four and four, in one list of eight words with their spaces.
+    In corpus.txt, with `word_tokens` and `companions`. A list of eight words.
 
     >>> exercise_3(["the", "dog"])
     'Eight words are asked for, and yours are 2.'
@@ -522,22 +529,23 @@ def exercise_3(answer: list[str]) -> str:
     if len(answer) != 8:
         return f"Eight words are asked for, and yours are {len(answer)}."
     right = [*companions(" the", words), *companions(" a", words)]
-    return "" if answer == right else "Ask `companions`; tokens keep the space before them, those you ask about too."
+    return "" if answer == right else "Tokens keep the space before them, and so do those that you ask `companions` about."
 
 
 def exercise_4(answer: Callable[[list[str], dict[str, int]], float]) -> str:
-    """Write a function: what share of some tokens would become "<UNK>"?
+    """Write a function: how large a part of some tokens would become "<UNK>"?
 
-    `answer_4(tokens, vocabulary)` returns a number from 0 to 1; for no tokens, 0.
+    `answer_4(tokens, vocabulary)` returns a number from 0 to 1. A token that comes
+    twice counts twice. For no tokens it is 0.
 
-    >>> exercise_4(lambda tokens, vocabulary: 0.0)
-    "For ['car', 'bus', 'bus', 'tram'] and {'car': 0, '<UNK>': 1} it gave 0.0."
+    >>> exercise_4(lambda tokens, vocabulary: 0.5)
+    "For ['car', 'bus', 'bus', 'tram'] and {'car': 0, '<UNK>': 1} it gave 0.5; 0.75 is right."
     """
     vocabulary = build_vocabulary(["car"])
     for tokens in (["car", "bus", "bus", "tram"], ["car"], ["bus"], [], ["car", "car", "van"]):
-        share = len(unknown_tokens(tokens, vocabulary)) / max(1, len(tokens))
-        if abs(answer(tokens, vocabulary) - share) > 1e-9:
-            return f"For {tokens} and {vocabulary} it gave {answer(tokens, vocabulary)}."
+        share, given = len(unknown_tokens(tokens, vocabulary)) / max(1, len(tokens)), answer(tokens, vocabulary)
+        if not abs(given - share) < 1e-9:
+            return f"For {tokens} and {vocabulary} it gave {given}; {share} is right."
     return ""
 
 
@@ -623,7 +631,8 @@ def _parts(module: ModuleType) -> Iterator[tuple[str, str, str]]:
 
 def _play_example(example: doctest.Example, names: dict) -> bool:
     """Show an example, run it and show what it gave: is that what the docstring says?"""
-    _say(">>> " + example.source.rstrip().replace("\n", "\n... "), "32")
+    source = re.sub(" *# doctest:.*", "", example.source)
+    _say(">>> " + source.rstrip().replace("\n", "\n... "), "32")
     printed, error_line = io.StringIO(), None
     display, sys.displayhook = sys.displayhook, sys.__displayhook__     # a notebook has its own
     with contextlib.redirect_stdout(printed):
@@ -747,7 +756,8 @@ def _describe(error: BaseException, path: Union[str, Path]) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     lines += [getattr(error, "lineno", None)]
     where = next((f" in line {line}" for line in reversed(lines) if line), "")
-    return f"{type(error).__name__}{where}: {getattr(error, 'msg', error)}"
+    hint = " (is an import missing?)" if isinstance(error, NameError) else ""
+    return f"{type(error).__name__}{where}: {getattr(error, 'msg', error)}{hint}"
 
 
 def lesson_parser(title: str, text_help: str, options: dict[str, str], examples: list[str]) -> argparse.ArgumentParser:

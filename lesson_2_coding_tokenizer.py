@@ -65,7 +65,9 @@ def text_to_bytes(text: str) -> bytes:
     车 [232, 189, 166]
     🌲 [240, 159, 140, 178]
 
-    So 256 base tokens, one for each byte, can write anything that anybody will
+    Why not begin with characters, as in lesson 1? There are more than a hundred
+    thousand of them, and one that was not in the training text would be <UNK>.
+    But 256 base tokens, one for each byte, can write anything that anybody will
     ever type. There is no <UNK> any more.
 
     Bytes are not characters: someone has to say which bytes mean what. One copy
@@ -122,11 +124,13 @@ GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s
 
 
 def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
-    """Cut a text into words, each with the space before it; no token crosses a cut.
+    """Cut a text into words, each with the space before it.
 
-    Without it "dog.", " the " and "in the " would become tokens, since they are so
-    common; spelled with a comma the dog would be another animal. The pattern says what a word is: any letters (\\p{L}), or digits (\\p{N}), or
-    other signs, each with one space before it if there is one; then spaces.
+    A token never reaches from one word into the next. Without the cuts " the " and
+    "in the " would become tokens, since they are so common, and so would the ends
+    of words with their comma. The pattern says what a word is: any letters
+    (\\p{L}), or digits (\\p{N}), or other signs, each with one space before it if
+    there is one; then spaces.
 
     >>> print(show_tokens(split_words("The dog's 2 cars,  车!"), color=False))
     The|·dog|'s|·2|·cars|,|·|·车|!
@@ -314,9 +318,9 @@ class _KnownWords(dict):
 class Tokenizer:
     """Text to ids and back, by byte-level BPE.
 
-    `vocabulary` gives each token, as bytes, its id; the special tokens are in
-    it. `merges` gives each pair of ids the id of the merged token, in the order
-    in which they were learned, the most common first.
+    `vocabulary` says which id each token has; a token is written as bytes, and the
+    special tokens are there too. `merges` says which new id a pair of ids becomes.
+    Its order is that of learning.
 
     >>> tokenizer = Tokenizer.train("the then them the", 259, ["<|endoftext|>"])
     >>> list(tokenizer.vocabulary)[256:]
@@ -369,7 +373,9 @@ class Tokenizer:
         """Turn a text into ids.
 
         Each word begins as bytes, and the merges are done in the order in which
-        they were learned. A word that was met before is looked up.
+        they were learned, not the longest token first, as in lesson 1. Only so is
+        a word cut as it was cut when the merges were counted. A word that was met
+        before is looked up.
 
         >>> tokenizer = Tokenizer.train("the then them the", 259, [END_OF_TEXT])
         >>> tokenizer.encode("the hat")
@@ -783,10 +789,12 @@ def write_whole(path: Union[str, Path], data: bytes) -> None:
 def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
     r"""Turn the pattern language of real tokenizers into Python's, which has no \p.
 
-    \p{Lu} is "any upper-case letter", \p{L} any letter at all: the first half
-    and the whole of a general category. `unicodedata` knows the category of
-    each character, so we write the class out. \s is written out too, for
-    Python counts four control characters as spaces that Unicode does not.
+    (You can go on to "See it" if you don't care for patterns.) Unicode puts each
+    character into a category of two letters, such as Lu, an upper-case letter.
+    \p{Lu} asks for both of them, and \p{L}, any letter, only for the first.
+    `unicodedata` knows the category of each character, so we write the class out.
+    \s is written out too, for Python counts four control characters as spaces
+    that Unicode does not.
 
     >>> compile_pattern(r"\p{L}+", "abc123xyz").pattern
     '[\\ud800\\U00000061-\\U00000063\\U00000078-\\U0000007a]+'
@@ -892,6 +900,8 @@ def course_tokenizer() -> Tokenizer:
 
     The last tenth of the stories is held out here as well, for the tests of
     lesson 3: what has never been seen must not have shaped the tokens either.
+    Why 1,600 tokens? It is a choice. With fewer a text gets long; with more, many
+    tokens come so seldom in so few stories that little is learned about them.
 
     >>> tokenizer = course_tokenizer()
     >>> ids = tokenizer.encode("The sun is shining, and the sky is")
@@ -910,7 +920,7 @@ def course_tokenizer() -> Tokenizer:
 def exercise_1(answer: int) -> str:
     """A warm-up. How many bytes does UTF-8 need for "naïve 🌲"?
 
-    Write `answer_1 = ` and the number into a file of your own, and check it:
+    Write `answer_1 = ` and the number into a file beside the lesson, and check it:
 
         python3 lesson_2_coding_tokenizer.py --check answers_2.py
 
@@ -937,18 +947,17 @@ def exercise_3(answer: list[str]) -> str:
     """Predict: which three tokens does training learn first from "low low lower lowest"?
 
     Count the pairs on paper, in the words as `split_words` cuts them. Of equally
-    common pairs the one with the lower bytes is first; "l" comes before "o".
-    Write them as three strings, a space where there is one.
+    common pairs the one with the lower ids is first: "l" comes before "o", and a
+    new token after all the bytes. Write three strings, a space where there is one.
 
     >>> exercise_3(["lo", "we", "st"])
-    'The first is right. Now count again, with "lo" as one token.'
+    'So far right: 1. Now count again, with each merged pair as one token.'
     """
     merges = train_merges("low low lower lowest", 259)
     right = [Tokenizer(merges).decode([id]) for id in merges.values()]
-    if answer == right:
-        return ""
-    if answer[:1] == right[:1]:
-        return f'The first is right. Now count again, with "{right[0]}" as one token.'
+    agree = next((count for count in (3, 2, 1) if answer[:count] == right[:count]), 0)
+    if agree:
+        return "" if answer == right else f"So far right: {agree}. Now count again, with each merged pair as one token."
     return "How often does each pair of letters come in all four words together?"
 
 
@@ -959,13 +968,13 @@ def exercise_4(answer: Callable[[Tokenizer, str], float]) -> str:
     well a tokenizer suits a text: try English, Chinese and a program.
 
     >>> exercise_4(lambda tokenizer, text: len(text))
-    "For 'The cat is sleeping.' it gave 20."
+    "For 'The cat is sleeping.' it gave 20; 4.0 is right."
     """
     tokenizer = course_tokenizer()
     for text in ("The cat is sleeping.", "", "我们正在学习人工智能", "for id in ids:\n    print(id)"):
-        share = len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text)))
-        if abs(answer(tokenizer, text) - share) > 1e-9:
-            return f"For {text!r} it gave {answer(tokenizer, text)}."
+        share, given = len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text))), answer(tokenizer, text)
+        if not abs(given - share) < 1e-9:
+            return f"For {text!r} it gave {given}; {share} is right."
     return ""
 
 
@@ -974,7 +983,8 @@ def exercise_5(answer: Callable[[str, dict[Pair, int]], list[int]]) -> str:
 
     `answer_5(text, merges)` returns the ids of a text, as a `Tokenizer` with
     these merges does. It needs `split_words`, `text_to_bytes` and `merge_pair`,
-    and one question to think about: which pair of a word has to be merged next?
+    which `from lesson_2_coding_tokenizer import *` brings into your file, and an
+    idea: which pair of a word has to be merged next?
 
     >>> exercise_5(lambda text, merges: list(text.encode()))
     "For 'The cat is sleeping.' it gave [84, 104, 101, 32, 99]..."

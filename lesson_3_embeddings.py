@@ -175,8 +175,9 @@ def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
     [[1.0, 0.0], [0.9, 0.1]]
 
     Frameworks call the matrix a layer, and a layer multiplies. It is the same
-    thing: a "one-hot" vector, with a single 1, times the matrix adds up all rows,
-    each times 0 but for one. With 151,665 rows that is much work for nothing.
+    thing: take a vector of zeros with a single 1 ("one-hot"). Times the matrix it
+    adds up all the rows, each times 0, and one times 1: that row comes out. With
+    151,665 rows it is much work for nothing.
 
     >>> one_hot = [0, 1, 0, 0, 0, 0, 0]
     >>> columns = zip(*SLIDE_MATRIX)
@@ -209,9 +210,9 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
     >>> ids
     [0, 1, 2, 3, 4, 0, 1, 2, 5]
 
-    Two slips: "the" shares id 0 with "The", which is right only if case does not
-    count, as here; and where the slide plucks the vectors for these nine ids it
-    prints eleven. The one for "the" is missing, and three are too many.
+    Two mistakes: "the" shares id 0 with "The", which is right only if case does
+    not count, as here; and where the slide plucks the vectors for these nine ids
+    it prints eleven. The one for "the" is missing, and three are too many.
 
     >>> len(ids), len(lookup(SLIDE_MATRIX, ids))
     (9, 9)
@@ -232,7 +233,7 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
 def bits(probability: float) -> float:
     """The loss: how surprised one is by what came, in bits.
 
-    A model that gave the token that came a probability of 1 is not surprised.
+    If the model gave a probability of 1 to the token that came, it is not surprised.
     One half is the surprise of a tossed coin, one bit; a quarter is two coins.
 
     >>> bits(0.5), bits(0.25), bits(0.001) > 9
@@ -247,10 +248,11 @@ def bits(probability: float) -> float:
 class EmbeddingModel:
     """A small language model: the vectors of the last tokens add up to a prediction.
 
-    Each token has one vector of D numbers, a row of `embeddings` (V x D), with
-    two jobs and half of the numbers for each. When the token has been read, the
-    first half says what may follow. When it is a candidate to follow, the second
-    half says what it fits to. So, to predict:
+    Each of the V tokens of the vocabulary has one vector of D numbers, a row of
+    `embeddings` (V x D), with two jobs and half of the numbers for each. When the
+    token has been read, the first half says what may follow. When the token is
+    itself a candidate for the next place, the second half says which predictions
+    it fits. Its score, the logit, is made like this:
 
         predicted  =  pair vector  +  weights x first halves of the last tokens
         logit      =  predicted · second half of the candidate  +  its bias
@@ -259,9 +261,11 @@ class EmbeddingModel:
     vector belongs to the last two tokens together, if they were met in training:
     "not good" is more than "not" plus "good". The bias is for tokens that are
     common anywhere. All of these numbers are learned. The model is a small
-    relative of the log-bilinear one of Mnih and Hinton (2007). A real LLM has one
-    matrix for both jobs, or two; the two halves here are our way to have it all
-    in one.
+    relative of the log-bilinear one of Mnih and Hinton (2007).
+
+    Why two halves? One vector for both jobs would say that what follows " dog" is
+    like " dog" itself. A transformer changes the vectors on the way from the first
+    job to the second, so many LLMs do with one matrix. Ours has nothing in between.
     """
 
     def __init__(self, inputs: Matrix, outputs: Matrix, biases: Vector, weights: Vector,
@@ -275,7 +279,8 @@ class EmbeddingModel:
                   pairs: Iterable[tuple[int, int]] = (), seed: int = 0) -> "EmbeddingModel":
         """A model that knows nothing: the first halves are 0, the second ones random.
 
-        Each half learns from the other, so two zeros would stay zeros for ever.
+        A first half moves by the second halves, and the other way round. If all
+        were 0, nothing could ever move.
 
         >>> EmbeddingModel.untrained(vocab_size=4, dimensions=6).logits([0, 1])
         [0.0, 0.0, 0.0, 0.0]
@@ -306,7 +311,7 @@ class EmbeddingModel:
         return [sum(map(mul, predicted, output)) + bias for output, bias in zip(self.outputs, self.biases)]
 
     def probabilities(self, ids: list[int]) -> Vector:
-        """The logits as probabilities: e to the power of each, divided by their sum (lesson 4).
+        """The logits as probabilities: e = 2.718 to the power of each, divided by their sum (see lesson 4).
 
         >>> EmbeddingModel.untrained(vocab_size=4, dimensions=6).probabilities([0])
         [0.25, 0.25, 0.25, 0.25]
@@ -321,9 +326,9 @@ class EmbeddingModel:
         """Learn from one token: make the right one more likely and the wrong ones less.
 
         The error of a token is how much too probable it was: its probability, or
-        that less 1 if it is the token that came. This is also the slope (the
-        gradient) of the loss along its logit: how fast the loss grows with it,
-        if surprise is counted with the natural logarithm, where a bit is 0.693.
+        that less 1 if it is the token that came. It is also the slope (the
+        gradient): raise the logit a little, and the loss grows by so many times as
+        much. (The loss is here in natural units; one bit is 0.693 of them.)
 
         >>> tokens = ["the", " cat", " sleeps", " runs"]
         >>> model = EmbeddingModel.untrained(len(tokens), dimensions=6)
@@ -335,7 +340,8 @@ class EmbeddingModel:
         0.25
         >>> model.biases[3] -= 0.001
 
-        Now the step, for " sleeps". Its probability was one in four, as for all:
+        Now the step, for " sleeps"; `rate` says how far it goes. The probability
+        was one in four, as for all:
 
         >>> model.exact_step([0, 1], right=2, rate=0.5)
         >>> [round(probability, 2) for probability in model.probabilities([0, 1])]
@@ -350,14 +356,15 @@ class EmbeddingModel:
 
     def learn(self, ids: list[int], predicted: Vector, candidates: Iterable[int], errors: Vector,
               rate: float, shrink: float = 0.0) -> None:
-        """Move all that made the logits of some candidates against their errors.
+        """Move every number that helped to make some logits, so that the errors get smaller.
 
-        The chain rule hands the error of a logit on to what the logit was made
-        of. A candidate's second half moves along the prediction, by its error.
-        The prediction should have moved along the second halves, each by its
-        error; it is a sum, so all of its parts move that way, each times its
-        weight. And `shrink` pulls the vectors that move a little towards 0, so
-        that what was seen once does not count too much.
+        What was too probable gets a lower logit, and the right one a higher. A
+        logit is a dot product, so both of its sides move (the chain rule says how
+        far). A candidate's second half moves along the prediction, or away from
+        it. The prediction moves along the second halves, away from those that were
+        too probable; and as it is a sum of vectors, each of them takes its part of
+        the move, times its weight. `shrink` pulls all that moves a little towards
+        0, so that what was seen once does not count too much.
         """
         latest_first, keep = ids[:-len(self.weights) - 1:-1], 1 - rate * shrink
         inputs, outputs = self.inputs, self.outputs
@@ -424,20 +431,21 @@ WEIGHT_RATE = 0.03      # all tokens share the weights, so these move more slowl
 
 def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: int = 4, passes: int = 4,
                 rate: float = 0.25, shrink: float = 0.01, near: int = 4, far: int = 6, seed: int = 0,
-                after_pass: Callable[[int, EmbeddingModel], None] = lambda number, model: None) -> EmbeddingModel:
+                after_pass: Optional[Callable[[int, EmbeddingModel], None]] = None) -> EmbeddingModel:
     """Learn a model from a text, given as ids: read it a few times, in random order.
 
     An exact step moves the vectors of the whole vocabulary. To train in seconds,
     each step asks an easier question: here are the token that came and ten fakes;
     which is the real one? Four fakes are drawn from all the tokens that ever
-    followed the last one, six from anywhere. Say that e^logit is how often the
-    model expects a candidate here as the real token, and n how often one must
-    expect it among the fakes. Then it is real with the probability
-    e^logit / (e^logit + n), and the distance of that from the truth is its error.
-    With e^logit = 0.3 and n = 0.1 it is real three times in four. To get this
-    right for all tokens the model must learn the probabilities themselves, and
-    never has to add them up. This is noise-contrastive estimation (Gutmann and
-    Hyvärinen 2010; Mnih and Teh 2012).
+    followed the last one, six from anywhere.
+
+    Write m for e^logit: how often the model expects a candidate here as the real
+    token. Write n for how often it turns up among the ten fakes. If it is before
+    us, then it is real in m of m + n cases. With m = 0.3 and n = 0.1 that is three
+    times in four; the distance from the truth, 1 or 0, is its error. To get this
+    right for all tokens m must become the probability itself, and yet nothing is
+    ever added up over the vocabulary. This is noise-contrastive estimation
+    (Gutmann and Hyvärinen 2010; Mnih and Teh 2012).
 
     The rate falls to 0 on the way, so that the last steps only settle what the
     first have found. The same seed gives the same model.
@@ -477,7 +485,8 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: in
             steps_left -= 1
         if not math.isfinite(sum(map(sum, model.outputs))):
             raise ValueError(f"the training has run away; try a rate below {rate}")
-        after_pass(number, model)
+        if after_pass is not None:
+            after_pass(number, model)
     return model
 
 
@@ -526,7 +535,9 @@ def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str
     >>> round(bits_per_byte(model, tokenizer, seen, every=50), 1)
     1.3
 
-    It has learned some of the seen ones by heart. While both numbers fall it
+    To compare: the stories themselves have 8 bits per byte, packed with zip they
+    need 2.6, and a model that finds all tokens equally likely needs 2.9. The seen
+    ones have been learned by heart in part. While both numbers fall the model
     learns the language; when only that of the seen ones falls, and the other
     rises, it learns nothing but these stories, and it is time to stop.
     """
@@ -550,17 +561,18 @@ MAP_WORDS = ("dog cat fox horse bird duck cow fish mouse boy girl man woman moth
 def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> Matrix:
     """The directions in which the rows of a matrix differ most, best first.
 
-    Each is found by power iteration: begin anywhere, multiply by the rows and
-    by their transpose, cut to length 1, again and again. The strongest direction
-    wins. For the next one, what points in the directions before is taken away.
-    Here all points lie near a line that climbs 1 in 2:
+    Each is found by power iteration: begin with any direction, ask how far each
+    row goes that way, add up the rows by these shares, and scale the sum to length
+    1; again and again. The strongest direction wins. For the next one, what points
+    in the directions before is taken away. Here all points lie near a line that
+    climbs 1 in 2:
 
     >>> rows = [[0, 0], [2, 1.1], [4, 1.9], [6, 3]]
     >>> [round(number, 2) for number in principal_components(rows)[0]]
     [0.9, 0.44]
 
-    The rows are taken as distances from their mean. Pearson 1901. The sign of a
-    direction is free; here its largest number is made positive.
+    The rows are taken as distances from their mean. The sign of a direction is
+    free; here its largest number is made positive. The idea is Pearson's, of 1901.
     """
     means = [sum(column) / len(matrix) for column in zip(*matrix)]
     centred = [[x - mean for x, mean in zip(row, means)] for row in matrix]
@@ -593,7 +605,8 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, "Tensor"
 
     Nobody told the model that a fox is an animal and blue a colour. It had to
     guess what comes after them and where they fit, and words of one kind stand
-    in the same places. Not every neighbour is a good one: 60 KB is a short life.
+    in the same places. Not every neighbour is a good one: the model has read only
+    60 KB, a very short life.
 
     >>> for word in "bird blue red girl mother school house boat run walk".split():
     ...     id, = tokenizer.encode(" " + word)
@@ -683,9 +696,10 @@ def place_labels(labels: list[str], vectors: Matrix, columns: int, rows: int) ->
 
 
 def draw_map(labels: list[str], vectors: Matrix, columns: int = 76, rows: int = 22) -> str:
-    """Draw vectors as a map of two dimensions: what is near in all of them is near here.
+    """Draw vectors as a map: those that are near to each other in all dimensions are near here.
 
-    The reverse need not hold: two may meet on the map and be far apart elsewhere.
+    The reverse need not hold: two may meet on the map and be far apart in a
+    dimension that it does not show.
 
     >>> vectors = [[0, 0], [1, 0], [9, 9]]
     >>> print(draw_map(["dog", "cat", "car"], vectors, columns=20, rows=3))
@@ -882,11 +896,12 @@ _LEARNS = EmbeddingModel.untrained, EmbeddingModel.predict, EmbeddingModel.learn
 def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     """The tokenizer and the model of this course: from the folder model/, or trained now.
 
-    Training takes about ten seconds. What it gave is kept in the formats that
-    everybody uses, tokenizer.json and model.safetensors, with a fingerprint of
-    corpus.txt, the settings and the code that trains. If you change these, or if
-    a file is damaged, it trains again. If the folder can't be written to, nothing
-    is kept.
+    Training takes ten to twenty seconds. You see a bar for each of four passes
+    through the stories, and after each the loss on those held out, which should
+    fall. What it gave is kept in the formats that everybody uses, tokenizer.json
+    and model.safetensors, with a fingerprint of corpus.txt, the settings and the
+    code that trains. If you change these, or if a file is damaged, it trains
+    again. If the folder can't be written to, nothing is kept.
 
     >>> tokenizer, model = course_model()
     >>> len(tokenizer) == len(model.embeddings)
@@ -925,7 +940,9 @@ def _train_and_save(fingerprint: str, tokenizer_file: Path, model_file: Path) ->
     try:
         model_file.parent.mkdir(exist_ok=True)
         tokenizer.save(tokenizer_file)
-        model.metadata = {"fingerprint": fingerprint, "settings": str(inspect.signature(train_model)),
+        settings = {name: parameter.default for name, parameter in inspect.signature(train_model).parameters.items()
+                    if isinstance(parameter.default, (int, float))}
+        model.metadata = {"fingerprint": fingerprint, "settings": json.dumps(settings),
                           "tokenizer": hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()}
         model.save(model_file)
     except OSError as error:
@@ -939,7 +956,7 @@ def exercise_1(answer: list[float]) -> str:
     """A warm-up. What is the cosine similarity of [1, 2] to [2, 4], to [-1, -2] and to [2, -1]?
 
     Draw the four arrows on paper. Write the three numbers as a list, answer_1,
-    into a file of your own, and check it:
+    into a file beside the lesson, and check it:
 
         python3 lesson_3_embeddings.py --check answers_3.py
 
@@ -973,7 +990,9 @@ def exercise_2(answer: list[float]) -> str:
 def exercise_3(answer: str) -> str:
     """Use the lesson: add " mother" and " father". Which other token is nearest to the sum?
 
-    Take the vectors from `course_model`, add them number by number, and ask `nearest`.
+    Take the vectors from `course_model`, add them number by number, and ask
+    `nearest`. `encode` gives a list of ids, and `decode` takes one. Begin your file
+    with `from lesson_3_embeddings import *`.
 
     >>> exercise_3(" father")
     'That is one of the two themselves: look at the next ones.'
@@ -994,11 +1013,12 @@ def exercise_4(answer: Callable[[Vector, Vector], float]) -> str:
     other way to compare vectors; two that point the same way may be far apart.
 
     >>> exercise_4(dot)
-    'For [1, 2] and [4, 6] it gave 16.'
+    'For [1, 2] and [4, 6] it gave 16; 5.0 is right.'
     """
     for a, b in (([1, 2], [4, 6]), ([0.0], [-2.5]), (CAR, GRASS), (DOG, DOG), ([1e-3] * 50, [0.0] * 50)):
-        if abs(answer(a, b) - length([x - y for x, y in zip(a, b)])) > 1e-9:
-            return f"For {a} and {b} it gave {answer(a, b)}."
+        distance, given = length([x - y for x, y in zip(a, b)]), answer(a, b)
+        if not abs(given - distance) < 1e-9:
+            return f"For {a} and {b} it gave {given}; {distance} is right."
     return ""
 
 
@@ -1019,7 +1039,7 @@ def exercise_5(answer: Callable[[list[int], int], Callable[[int], Vector]]) -> s
     surprise = 0.0
     for last, right in zip(ids, ids[1:]):
         shares = probabilities(last)
-        if len(shares) != len(tokenizer) or min(shares) < 0 or abs(math.fsum(shares) - 1) > 1e-6:
+        if len(shares) != len(tokenizer) or min(shares) < 0 or not abs(math.fsum(shares) - 1) < 1e-6:
             return f"After {last} it gave {len(shares)} numbers with a sum of {math.fsum(shares):.3f}: no distribution."
         surprise += bits(shares[right])
     needed = surprise / sum(len(story.encode("utf-8")) + len("\n\n") for story in held_out)

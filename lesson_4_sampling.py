@@ -125,8 +125,8 @@ def greedy(probabilities: Vector) -> int:
     'blue'
 
     It always says the same, however often it is asked. It is what is left when
-    the temperature, two sections on, goes down to 0. (The logarithm makes logits
-    of the weights, and softmax takes it back.)
+    the temperature, three sections on, goes down to 0. (math.log turns the weights
+    into logits. At temperature 1 softmax would turn them back.)
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
     >>> print(draw_counts(softmax(logits, temperature=0)))
@@ -310,8 +310,9 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
     """Temperature, then top-k, then top-p, then min-p; None leaves a filter out.
 
     The order matters, since each filter sees only what the one before has left,
-    rescaled to 1. After top-k = 2 the best of these has 0.625, which is enough for
-    top-p = 0.6. The other way round, top-p needs two.
+    rescaled to 1. Of 0.5, 0.3 and 0.2, top-k = 2 leaves two, which become 0.625 and
+    0.375. So for top-p = 0.6 the first alone is enough. The other way round, top-p
+    needs two.
 
     >>> logits = [math.log(share) for share in (0.5, 0.3, 0.2)]
     >>> next_token_probabilities(logits, top_k=2, top_p=0.6)
@@ -332,20 +333,30 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
 def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_tokens: int = 100,
              temperature: float = 0.8, top_k: Optional[int] = None, top_p: Optional[float] = None,
              min_p: Optional[float] = 0.1, seed: Optional[int] = None) -> Iterator[str]:
-    """Go on with a text: yield it piece by piece, as the tokens are drawn.
-
-    A piece is always made of whole characters: a token that ends in the middle
-    of one is held back until the rest has come. It stops when the model draws
-    the end of a story, or after max_new_tokens. The same seed gives the same
-    text; without a seed, each run has its own. Unless told otherwise it keeps
-    what is at least a tenth as probable as the best: a small model is wrong in
-    a thousand small ways, and together they would come up in every sentence.
+    """Go on with a text, the prompt: yield it piece by piece, as the tokens are drawn.
 
     >>> tokenizer, model = course_model()
     >>> prompt = "The sun is shining, and the sky is"
-    >>> pieces = generate(model, tokenizer, prompt, max_new_tokens=1, temperature=0)
-    >>> "".join(pieces)
+    >>> "".join(generate(model, tokenizer, prompt, max_new_tokens=1, temperature=0))
     ' blue'
+
+    Why not always take the best token? After the same few tokens greedy always
+    says the same, so sooner or later it goes round in circles:
+
+    >>> prompt = "The dog"
+    >>> "".join(generate(model, tokenizer, prompt, max_new_tokens=20, temperature=0))
+    ' ran. "It is a red car. "It is a red car. "It is a'
+
+    So the default is a draw, at a temperature of 0.8, a little below 1, for this
+    model knows its best guesses better than its rare ones. And min-p is 0.1: it
+    keeps what is at least a tenth as probable as the best. A small model is wrong
+    in a thousand small ways, and together they would come up in every sentence.
+
+    A piece is always made of whole characters: a token that ends in the middle
+    of one is held back until the rest has come. It stops after max_new_tokens, or
+    when the model draws the end of a story. That is a token like any other: it
+    stood after every story, and the model learned when it is likely. The same
+    seed gives the same text; without a seed, each run has its own.
 
     Raises ValueError for settings that the filters can't take.
     """
@@ -462,6 +473,10 @@ def chat(write: Callable[[dict, str], None], settings: dict) -> None:
 
         python3 lesson_4_sampling.py --chat
 
+    It does not answer, it goes on. Ask it for the capital of France, and it writes
+    what might follow in a story, for stories are all that it has read. An LLM that
+    answers has learned from many conversations in addition.
+
     With this the way is complete, from text to tokens, to ids, to vectors, to
     scores, to text. In the middle there is room for one thing more, the
     transformer; everything around it you have seen.
@@ -505,7 +520,7 @@ def _write(model: EmbeddingModel, tokenizer: Tokenizer, settings: dict, explain:
 def exercise_1(answer: Vector) -> str:
     """A warm-up. Which probabilities do the weights 2, 1 and 1 become?
 
-    Write them as a list, answer_1, into a file of your own, and check it:
+    Write them as a list, answer_1, into a file beside the lesson, and check it:
 
         python3 lesson_4_sampling.py --check answers_4.py
 
@@ -521,7 +536,7 @@ def exercise_2(answer: list[int]) -> str:
     """Predict: of five tokens with 50, 20, 15, 10 and 5 per cent, which are left?
 
     The filters are top-k = 4, top-p = 0.9 and min-p = 0.25. Do it on paper, in the
-    right order, and don't forget to rescale. A list of ids, counted from 0.
+    order of `next_token_probabilities`, and don't forget to rescale. A list of ids.
 
     >>> exercise_2([0, 1])
     'Too few: at least one more is left.'
@@ -530,13 +545,13 @@ def exercise_2(answer: list[int]) -> str:
     right = [id for id, share in enumerate(next_token_probabilities(logits, 1.0, 4, 0.9, 0.25)) if share]
     if answer == right:
         return ""
-    return "Too few: at least one more is left." if len(answer) < len(right) else "Too many, or not those."
+    return "Too few: at least one more is left." if len(answer) < len(right) else "At least one of these is not left."
 
 
 def exercise_3(answer: float) -> str:
-    """Predict: one logit is 3 higher. At which temperature is its token e times as probable?
+    """Predict: of two tokens, one has a logit 3 higher. When is it just e times as probable?
 
-    That is 2.718 times as probable as the other one.
+    That is 2.718 times as probable as the other. Which temperature does that?
 
     >>> exercise_3(1)
     'At temperature 1 it is 20.1 times as probable.'
@@ -551,15 +566,17 @@ def exercise_4(answer: Callable[[Vector], float]) -> str:
 
     `answer_4(probabilities)` is called the entropy: the surprise of each token in
     bits, times its probability, added up. What is impossible adds nothing.
-    Filters and a low temperature make it small.
+    Filters and a low temperature make it small. `bits` gives the surprise, if your
+    file begins with `from lesson_4_sampling import *`.
 
     >>> exercise_4(lambda probabilities: 1.0)
-    'For [0.5, 0.25, 0.25] it gave 1.0.'
+    'For [0.5, 0.25, 0.25] it gave 1.0; 1.5 is right.'
     """
     for probabilities in ([0.5, 0.25, 0.25], [1.0, 0.0], [0.125] * 8, normalize(CANDIDATES.values())):
         entropy = sum(share * bits(share) for share in probabilities if share)
-        if abs(answer(probabilities) - entropy) > 1e-9:
-            return f"For {probabilities} it gave {answer(probabilities)}."
+        given = answer(probabilities)
+        if not abs(given - entropy) < 1e-9:
+            return f"For {probabilities} it gave {given}; {entropy} is right."
     return ""
 
 
