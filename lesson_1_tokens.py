@@ -145,22 +145,6 @@ def read_text(path: Union[str, Path]) -> str:
     return decode_text(Path(path).read_bytes(), str(path))
 
 
-def decode_text(data: Union[bytes, str], name: str) -> str:
-    """Decode UTF-8, from bytes, or from what Python makes of them in a locale without UTF-8.
-
-    >>> decode_text(b"\\xe8\\xbd\\xa6", "a file"), decode_text("\\udce8\\udcbd\\udca6", "a text")
-    ('车', '车')
-
-    Raises ValueError, with the name, if it is not UTF-8.
-    """
-    try:
-        data = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
-        return data.decode("utf-8")
-    except UnicodeError as error:
-        raise ValueError(f"{name} is not UTF-8: something else is at position {error.start}; "
-                         "write it as UTF-8 and try again") from None
-
-
 # %% Tokens: what the model learns about a token
 
 def companions(token: str, tokens: list[str], count: int = 4) -> list[str]:
@@ -716,6 +700,22 @@ def wants_color(stream: Optional[TextIO] = None) -> bool:
     """
     stream = stream or sys.stdout
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def decode_text(data: Union[bytes, str], name: str) -> str:
+    """Decode UTF-8, from bytes, or from what Python makes of them in a locale without UTF-8.
+
+    >>> decode_text(b"\\xe8\\xbd\\xa6", "a file"), decode_text("\\udce8\\udcbd\\udca6", "a text")
+    ('车', '车')
+
+    Raises ValueError, with the name, if it is not UTF-8.
+    """
+    try:
+        data = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
+        return data.decode("utf-8")
+    except UnicodeError as error:
+        raise ValueError(f"{name} is not UTF-8: something else is at position {error.start}; "
+                         "write it as UTF-8 and try again") from None
 
 
 def check_answers(lesson: ModuleType, path: Union[str, Path]) -> int:

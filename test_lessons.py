@@ -889,10 +889,10 @@ REFERENCE_ANSWERS = {
     four: [[0.5, 0.25, 0.25], [0, 1, 2], 3, lambda shares: -sum(share * math.log2(share) for share in shares if share),
            beam_search]}
 WRONG_ANSWERS = {
-    one: [["Is", " it", " red?", "  ", "Yes."], [0, 1, 2, 0, 1, 2, 1], [" sky"] * 8, lambda tokens, vocabulary: 0.5, list],
-    two: [10, [1, 9, 2, 9], ["lo", "ow", "we"], lambda tokenizer, text: 1.0, lambda text, merges: []],
-    three: [[0, 0, 0], [8, 16], " blue", lambda a, b: 0.0, lambda ids, vocab_size: lambda last: [1.0]],
-    four: [[1, 0, 0], [0, 1, 2, 3], 0, lambda shares: 0.0, lambda model, ids, count: [1] * count]}
+    one: [["Is", " it", " red?", "  ", "Yes."], [0, 1, 2, 0, 1, 2, 1], [" sky"] * 8, lambda tokens, vocabulary: math.nan, list],
+    two: [10, [1, 9, 2, 9], ["lo", "ow", "we"], lambda tokenizer, text: math.nan, lambda text, merges: []],
+    three: [[0, 0, 0], [8, 16], " blue", lambda a, b: math.nan, lambda ids, vocab_size: lambda last: [1.0]],
+    four: [[1, 0, 0], [0, 1, 2, 3], 0, lambda shares: math.nan, lambda model, ids, count: [1] * count]}
 
 
 @pytest.mark.parametrize("lesson", REFERENCE_ANSWERS, ids=lambda lesson: lesson.__name__)
