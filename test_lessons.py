@@ -194,10 +194,18 @@ def test_a_played_lesson_is_never_wider_than_the_window(columns):
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_every_lesson_plays(lesson, tmp_path, course):
-    for environment in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp437"}):
+    for environment in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp437"},
+                        {"PYTHONIOENCODING": "cp1252", "PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1"}):
         played = run(lesson, cwd=tmp_path, **environment)
         assert played.returncode == 0, played.stdout[-500:] + played.stderr
         assert "examples gave what the lesson says" in played.stdout and "\033" not in played.stdout
+
+
+def test_a_text_is_the_same_in_every_locale():
+    said = [run("lesson_2_coding_tokenizer.py", "The 车 🌲", **environment).stdout.splitlines()[1]
+            for environment in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C", "PYTHONIOENCODING": "cp437"})]
+    assert said[0] and set(said) == {said[0]}
+    assert two.course_tokenizer().decode(map(int, said[0].split())) == "The 车 🌲"
 
 
 def test_every_public_function_has_a_docstring_and_the_lessons_import_only_downwards():
