@@ -40,7 +40,10 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, Iterator, Optional, TextIO, Union
+from typing import Callable, Iterator, Optional, Union
+
+if __name__ == "__main__":      # with `python -I` nobody else looks for the lessons here
+    sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 
 UNKNOWN = "<UNK>"
 # A notebook that runs this file cell by cell has no __file__, but its own folder.
@@ -105,14 +108,13 @@ def ids_to_tokens(ids: list[int], vocabulary: dict[str, int]) -> list[str]:
 
     >>> ids_to_tokens([99], vocabulary)
     Traceback (most recent call last):
-    ValueError: the vocabulary has ids 0 to 4, and 99 is not one of them
+    ValueError: the vocabulary of 5 tokens has no id 99
     """
     token_of = {id: token for token, id in vocabulary.items()}
     try:
         return [token_of[id] for id in ids]
     except KeyError as error:
-        raise ValueError(f"the vocabulary has ids 0 to {len(vocabulary) - 1}, "
-                         f"and {error.args[0]!r} is not one of them") from None
+        raise ValueError(f"the vocabulary of {len(vocabulary)} tokens has no id {error.args[0]!r}") from None
 
 
 # %% Tokens: some stories to learn from
@@ -241,27 +243,12 @@ def show_tokens(tokens: list[str], color: Optional[bool] = None) -> str:
     >>> print(show_tokens(["one\\n", "\\ttwo", "\\x1b[2J"], color=False))
     one↵|→two|\\x1b[2J
     """
-    visible = ["".join(map(_visible, token)) for token in tokens]
+    visible = [spell_out(token.translate({32: "·", 10: "↵", 9: "→"})) for token in tokens]
     if not (wants_color() if color is None else color):
         return "|".join(visible)
     palette = (153, 223, 157, 218, 229)     # light backgrounds, told apart at a glance
     return "".join(f"\033[30;48;5;{palette[place % len(palette)]}m{token}\033[0m"
                    for place, token in enumerate(visible))
-
-
-def _visible(character: str) -> str:
-    stand_in = {" ": "·", "\n": "↵", "\t": "→"}.get(character, character)
-    return spell_out(stand_in)
-
-
-def spell_out(text: str) -> str:
-    """Spell out whatever a terminal would obey instead of print, but for newlines.
-
-    >>> print(spell_out("red? \\x1b[31m"))
-    red? \\x1b[31m
-    """
-    return "".join(character if character.isprintable() or character == "\n" else repr(character)[1:-1]
-                   for character in text)
 
 
 # %% Computational Cost
@@ -538,10 +525,11 @@ def exercise_5(answer: Callable[[str], list[str]]) -> str:
 
     Half of the words in its vocabulary are there because of a comma or a quotation
     mark. `answer_5(text)` cuts any text into tokens that join back to it. On
-    corpus.txt it may use up to 17,000 tokens, and at most 1,400 different ones.
+    corpus.txt it may use up to 17,000 tokens, and at most 1,400 different ones;
+    and no token may hold two words.
 
     >>> exercise_5(word_tokens)
-    'It makes 13733 tokens, 2138 of them different: too many different ones.'
+    'It makes 13733 tokens, 2138 of them different, and that is too many.'
     """
     for text in ("", " ", "One  two, three.\n", "\t«Größe» 3.14", "车，🌲\x00_a1"):
         if "".join(answer(text)) != text:
@@ -549,8 +537,10 @@ def exercise_5(answer: Callable[[str], list[str]]) -> str:
     tokens = answer(read_text(CORPUS))
     if "".join(tokens) != read_text(CORPUS):
         return "The tokens of corpus.txt don't join back to it."
-    too_many = [*["too many"] * (len(tokens) > 17_000), *["too many different ones"] * (len(set(tokens)) > 1400)]
-    return too_many and f"It makes {len(tokens)} tokens, {len(set(tokens))} of them different: {', '.join(too_many)}." or ""
+    if any(len(token.split()) > 1 for token in tokens):
+        return "There are two words in one token."
+    fits = len(tokens) <= 17_000 and len(set(tokens)) <= 1400
+    return "" if fits else f"It makes {len(tokens)} tokens, {len(set(tokens))} of them different, and that is too many."
 
 
 # %% The stage
@@ -647,14 +637,24 @@ def _room() -> int:
     return max(20, min(shutil.get_terminal_size().columns, 100) - 1)
 
 
-def _say(text: str, color: str = "") -> None:
-    """Print text in a colour, never wider than the window."""
+def _say(text: str, style: str = "") -> None:
+    """Print text, never wider than the window; `style` is a terminal's number for bold, green and so on."""
     for line in text.splitlines():
         # For the wrapping, a character that takes two columns counts as two.
         wide = "".join(character + "\0" * (display_width(character) - 1) for character in line)
         for piece in textwrap.wrap(wide, _room()) or [""]:
             piece = piece.replace("\0", "")
-            print(f"\033[{color}m{piece}\033[0m" if color and wants_color() else piece)
+            print(f"\033[{style}m{piece}\033[0m" if style and wants_color() else piece)
+
+
+def spell_out(text: str) -> str:
+    """Spell out whatever a terminal would obey instead of print, but for newlines.
+
+    >>> print(spell_out("red? \\x1b[31m"))
+    red? \\x1b[31m
+    """
+    return "".join(character if character.isprintable() or character == "\n" else repr(character)[1:-1]
+                   for character in text)
 
 
 def display_width(text: str) -> int:
@@ -692,14 +692,14 @@ def table(rows: list[list]) -> str:
     return "\n".join(lines)
 
 
-def wants_color(stream: Optional[TextIO] = None) -> bool:
+def wants_color() -> bool:
     """Colour is for terminals, unless the environment variable NO_COLOR is set.
 
-    >>> wants_color(io.StringIO())
+    >>> wants_color()       # what an example prints goes to no terminal
     False
     """
-    stream = stream or sys.stdout
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    is_terminal = isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.isatty()
+    return is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def decode_text(data: Union[bytes, str], name: str) -> str:
@@ -726,29 +726,25 @@ def check_answers(lesson: ModuleType, path: Union[str, Path]) -> int:
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "answers.py")
-    ...     _ = path.write_text("answer_2 = [0, 1, 2, 3, 1, 2, 1]")
+    ...     _ = path.write_bytes(b"answer_2 = [0, 1, 2, 3, 1, 2, 1]")
     ...     check_answers(ModuleType("lesson"), path)
     0
     """
-    read_text(path)
-    answers, wrong = _run_file(path), 0
+    decode_text(Path(path).read_bytes(), str(path))
+    try:
+        answers, wrong = runpy.run_path(str(path)), 0
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{path} stops with {_describe(error, path)}") from None
     exercises = {name: exercise for name, exercise in vars(lesson).items() if name.startswith("exercise_")}
     for name, exercise in sorted(exercises.items()):
         answer = name.replace("exercise", "answer")
         try:
             hint = exercise(answers[answer]) if answer in answers else f"There is no {answer} yet."
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             hint = f"It stopped with {_describe(error, path)}."
         wrong += hint != ""
         _say(f"{name.replace('_', ' ')}: {hint or 'Yes!'}", "33" if hint else "1;32")
     return wrong
-
-
-def _run_file(path: Union[str, Path]) -> dict:
-    try:
-        return runpy.run_path(str(path))
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{path} stops with {_describe(error, path)}") from None
 
 
 def _describe(error: BaseException, path: Union[str, Path]) -> str:
@@ -774,10 +770,11 @@ def lesson_parser(title: str, text_help: str, options: dict[str, str], examples:
       --check FILE  check your answers to the exercises
     """
     parser = argparse.ArgumentParser(usage="%(prog)s [options] [text]", allow_abbrev=False)
-    for name, what in (("text", {"nargs": "?"}), ("--step", {"action": "store_true"}), ("--check", {"metavar": "FILE"})):
-        parser.add_argument(name, **what)
+    parser.add_argument("text", nargs="?")
     rows = {"text": f"{text_help}; - is standard input", "--step": "play, and wait for Enter before each section",
             "--check FILE": "check your answers to the exercises", **options}
+    for name, value in re.findall(r"(--[a-z-]+)(?: ([A-Z]+))?", str(rows)):     # what the help names, there is
+        parser.add_argument(name, **({"metavar": value} if value else {"action": "store_true"}))
     width = max(map(len, rows))
     lines = [parser.format_usage().strip(), f"{title} Without a text or an option it plays the lesson.",
              *(f"  {option.ljust(width)}  {what}" for option, what in rows.items()),
@@ -800,29 +797,31 @@ def run_lesson(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespa
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:      # it was closed before we began
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
-        if mode == "w":
+        if mode == "w" and isinstance(getattr(sys, name), io.TextIOWrapper):     # IDLE has streams of its own
             getattr(sys, name).reconfigure(errors="lesson")
     try:
         status = _obey(parser, show)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except KeyboardInterrupt:
         status = 130
+    except SystemExit as end:       # --help, or an option that there isn't
+        status = end.code
     except (ValueError, OSError) as error:
         is_file = isinstance(error, OSError) and error.filename
         sentence = f"{error.filename}: {error.strerror}" if is_file else str(error)
-        print(f"{Path(sys.argv[0]).name}: error: {sentence}", file=sys.stderr)
+        print(spell_out(f"{Path(sys.argv[0]).name}: error: {sentence}"), file=sys.stderr)
         status = 2
+    try:
+        print(end="", flush=True)
+    except OSError:     # nobody reads it: what is left goes nowhere, and Python need not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 
 def _obey(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespace], None]) -> int:
-    try:
-        options = parser.parse_args()
-    except SystemExit as end:       # --help, or an option that there isn't
-        return end.code
+    options = parser.parse_args()
     lesson = sys.modules["__main__"]
     if options.check is not None:
         return int(check_answers(lesson, options.check) > 0)

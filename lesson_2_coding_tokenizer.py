@@ -25,6 +25,7 @@ the|·|b|at [258, 32, 98, 256]
 
 import argparse
 import codecs
+import contextlib
 import heapq
 import json
 import os
@@ -38,7 +39,7 @@ from functools import lru_cache
 from itertools import chain, groupby, repeat
 from operator import add
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Optional, Union
+from typing import Callable, Iterable, Iterator, Optional, Sequence, Union
 
 if __name__ == "__main__":      # with `python -I` nobody else looks for the other lessons here
     sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
@@ -264,36 +265,33 @@ def race(sizes: Iterable[tuple[int, int]], text: str) -> str:
     characters  merges ...simple ...
           2000      50 ...
     """
-    rows = [["characters", "merges", "simple", "fast", ""]]
+    rows = []
     for characters, merges in sizes:
-        seconds = []
+        clock = [time.perf_counter()]
         for train in (train_merges_simply, train_merges):
-            start = time.perf_counter()
             train(text[:characters], 256 + merges)
-            seconds.append(time.perf_counter() - start)
-        rows.append([str(characters).rjust(10), merges, *(f"{second:.3f} s" for second in seconds), ""])
-    slowest = max(float(row[2][:-2]) for row in rows[1:])
-    for row in rows[1:]:
-        row[-1] = bar(float(row[2][:-2]) / slowest)
-    return table(rows)
+            clock.append(time.perf_counter())
+        rows.append((characters, merges, clock[1] - clock[0], clock[2] - clock[1]))
+    slowest = max(simple for _, _, simple, _ in rows)
+    return table([["characters", "merges", "simple", "fast", ""],
+                  *([f"{characters:10}", merges, f"{simple:.3f} s", f"{fast:.3f} s", bar(simple / slowest)]
+                    for characters, merges, simple, fast in rows)])
 
 
-def progress(steps: Iterable, label: str, count: Optional[int] = None) -> Iterator:
+def progress(steps: Sequence, label: str) -> Iterator:
     """Go through the steps of long work and draw a bar with the time left.
 
     Only on a terminal, on stderr, and only if it takes longer than a moment.
-    `count` says how many steps there are, where `len` can't.
 
     >>> sum(progress(range(5), "adding"))
     10
     """
-    count = len(steps) if count is None else count
     start = drawn = time.monotonic()
     for done, step in enumerate(steps):
         yield step
         now = time.monotonic()
-        if now - drawn > 0.2 and sys.stderr.isatty():
-            drawn, share = now, (done + 1) / count
+        if now - drawn > 0.2 and sys.stderr and sys.stderr.isatty():
+            drawn, share = now, (done + 1) / len(steps)
             left = (now - start) * (1 - share) / share
             print(f"\r{label} {bar(share):24} {left:3.0f} s left ", end="", file=sys.stderr, flush=True)
     if drawn > start:
@@ -340,7 +338,8 @@ class Tokenizer:
             _check_name(token, id, self._bpe_vocabulary)
         added = {text_to_bytes(token): id for token, id in self.added_tokens.items()}
         self.vocabulary = {**self._bpe_vocabulary, **added}
-        self._bytes_of = dict(zip(self.vocabulary.values(), self.vocabulary))
+        self._bytes_of = dict(zip(self._bpe_vocabulary.values(), self._bpe_vocabulary))
+        self._bytes_of.update(zip(added.values(), added))
         self._byte_ids = [self._bpe_vocabulary[bytes([byte])] for byte in range(256)]
         self._rank_of, self._merged = merges, range(max(merges.values(), default=0) + 1)
         if [*merges.values()] != sorted(set(merges.values())):     # seldom: else a later merge has a higher id
@@ -421,7 +420,7 @@ class Tokenizer:
         ids = [self._byte_ids[byte] for byte in data]
         return tuple(self._merge(ids) if len(ids) < 200 else self._merge_long(ids))
 
-    def _merge(self, ids: list[int], done: Optional[list] = None) -> list[int]:
+    def _merge(self, ids: list[int]) -> list[int]:
         """Merge the ids of a word: the pair that was learned first, until none is left."""
         rank_of, never = self._rank_of.get, len(self._merged)
         ranks = [rank_of(pair, never) for pair in zip(ids, ids[1:])]
@@ -436,8 +435,6 @@ class Tokenizer:
                 ranks[at - 1] = rank_of((ids[at - 1], ids[at]), never)
             if at < len(ranks):
                 ranks[at] = rank_of((ids[at], ids[at + 1]), never)
-            if done is not None:
-                done.append((list(ids), lowest))
         return ids
 
     def _merge_long(self, ids: list[int]) -> list[int]:
@@ -516,12 +513,12 @@ class Tokenizer:
         the|n    257 = t + he
         """
         ids = [self._byte_ids[byte] for byte in text_to_bytes(word)]
-        rows, steps = [[self.show(ids, color=False), ""]], []
-        pair_of = dict(zip(self._rank_of.values(), self._rank_of))
-        self._merge(ids, steps)
-        for ids, rank in steps:
-            left, right = (self.show([part], color=False) for part in pair_of[rank])
-            rows.append([self.show(ids, color=False), f"{self._merged[rank]} = {left} + {right}"])
+        rows = [[self.show(ids, color=False), ""]]
+        while known := self._rank_of.keys() & zip(ids, ids[1:]):
+            pair = min(known, key=self._rank_of.__getitem__)
+            ids = merge_pair(ids, pair, self.merges[pair])
+            left, right = (self.show([part], color=False) for part in pair)
+            rows.append([self.show(ids, color=False), f"{self.merges[pair]} = {left} + {right}"])
         return table(rows)
 
     def save(self, path: Union[str, Path]) -> None:
@@ -580,10 +577,10 @@ class Tokenizer:
 
 
 def _vocabulary_of(merges: dict[Pair, int]) -> dict[bytes, int]:
-    tokens = [bytes([byte]) for byte in range(256)]
-    for left, right in merges:
-        tokens.append(tokens[left] + tokens[right])
-    return {token: id for id, token in enumerate(tokens)}
+    tokens = {byte: bytes([byte]) for byte in range(256)}
+    for (left, right), merged in merges.items():
+        tokens[merged] = tokens[left] + tokens[right]
+    return {token: id for id, token in tokens.items()}
 
 
 def _to_nfc(text: str) -> str:
@@ -649,8 +646,8 @@ def _settings_of(file: dict) -> dict:
     for part in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
         _require(not model.get(part), f"its model asks for {part}")
     ids = model["vocab"]
-    _require({*map(type, ids.values())} == {int} and min(ids.values()) >= 0,
-             "an id in its vocabulary is no whole number from 0 up")
+    _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) and max(ids.values()) < 2 ** 32,
+             "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
     _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
     vocabulary, merges = _read_vocabulary(ids), _read_merges(model["merges"], ids)
     added = file.get("added_tokens") or []
@@ -777,10 +774,10 @@ def write_whole(path: Union[str, Path], data: bytes) -> None:
         beside.write_bytes(data)
         os.replace(beside, path)
     except OSError as error:
-        error.filename = str(path)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 # %% The split pattern, exactly
@@ -789,7 +786,7 @@ def write_whole(path: Union[str, Path], data: bytes) -> None:
 def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
     r"""Turn the pattern language of real tokenizers into Python's, which has no \p.
 
-    (You can go on to "See it" if you don't care for patterns.) Unicode puts each
+    (Those who don't care for patterns can go on to the next section.) Unicode puts each
     character into a category of two letters, such as Lu, an upper-case letter.
     \p{Lu} asks for both of them, and \p{L}, any letter, only for the first.
     `unicodedata` knows the category of each character, so we write the class out.
@@ -831,7 +828,7 @@ def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
     return compiled
 
 
-_PATTERN_TOKENS = (r"\\[pP]\{\^?\w*\}|\\.|\[\^?\]?|\(\?i:[^)]*\\[pP]|\(\?[a-zA-Z-]*[):>]?"
+_PATTERN_TOKENS = (r"\\[pP]\{\^?\w*\}|\\.|\[\^?\]?|\(\?i:[^)]*(?:\(|\\[pP])|\(\?[a-zA-Z-]*[):>]?"
                    r"|[?*+}]\+|\{\d+\}\?|&&|--|\|\||~~|.")
 _LINE_BORDERS = {"^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
 
@@ -863,11 +860,8 @@ def _class_of(token: str, alphabet: str) -> str:
 @lru_cache(maxsize=16)
 def _runs(alphabet: str) -> list[tuple[str, int, int]]:
     """Runs of one category in an alphabet, with their first and last character."""
-    runs = []
-    for category, run in groupby(alphabet, key=_category):
-        characters = list(run)
-        runs.append((category, ord(characters[0]), ord(characters[-1])))
-    return runs
+    runs = [(category, [*run]) for category, run in groupby(alphabet, key=_category)]
+    return [(category, ord(run[0]), ord(run[-1])) for category, run in runs]
 
 
 def _category(character: str) -> str:
@@ -889,7 +883,7 @@ def _characters_up_to(last: int) -> str:
     return "".join(map(chr, range(last + 1)))
 
 
-# %% See it
+# %% The tokenizer of this course
 
 COURSE_VOCAB_SIZE = 1600
 
@@ -972,9 +966,9 @@ def exercise_4(answer: Callable[[Tokenizer, str], float]) -> str:
     """
     tokenizer = course_tokenizer()
     for text in ("The cat is sleeping.", "", "我们正在学习人工智能", "for id in ids:\n    print(id)"):
-        share, given = len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text))), answer(tokenizer, text)
-        if not abs(given - share) < 1e-9:
-            return f"For {text!r} it gave {given}; {share} is right."
+        average, given = len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text))), answer(tokenizer, text)
+        if not abs(given - average) < 1e-9:
+            return f"For {text!r} it gave {given}; {average} is right."
     return ""
 
 
@@ -1005,10 +999,12 @@ def _show(options: argparse.Namespace) -> None:
         raise ValueError("--train makes a tokenizer and --tokenizer opens one: choose one of them")
     if options.vocab_size is not None and options.train is None:
         raise ValueError("--vocab-size goes with --train")
+    if options.tokenizer is not None and options.text is None and options.save is None:
+        raise ValueError("a text is missing, to see as tokens")
     if options.save is not None and not Path(options.save).absolute().parent.is_dir():
         raise ValueError(f"there is no folder for {options.save}")
     if options.train is not None:
-        size = COURSE_VOCAB_SIZE if options.vocab_size is None else options.vocab_size
+        size = COURSE_VOCAB_SIZE if options.vocab_size is None else int(options.vocab_size)
         tokenizer = Tokenizer.train(read_text(options.train), size, [END_OF_TEXT])
         few = ", for the text has no more pairs to merge" if len(tokenizer) < size else ""
         print(f"learned {len(tokenizer)} tokens from {options.train}{few}")
@@ -1034,17 +1030,9 @@ def _show_text(tokenizer: Tokenizer, text: str) -> None:
     print(table([[name, count, bar(count / most)] for name, count in counts.items()]))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = lesson_parser("Lesson 2: our own tokenizer.", "seen as tokens and ids", {
+if __name__ == "__main__":
+    run_lesson(lesson_parser("Lesson 2: our own tokenizer.", "seen as tokens and ids", {
         "--tokenizer FILE": "use this tokenizer.json, such as Qwen2.5's",
         "--train FILE": f"train a tokenizer on this text; --vocab-size N, with the bytes ({COURSE_VOCAB_SIZE})",
         "--save FILE": "save the tokenizer as a tokenizer.json",
-    }, ['"The cat is sleeping."', "--train corpus.txt --save my.json"])
-    for name in ("--tokenizer", "--train", "--save"):
-        parser.add_argument(name, metavar="FILE")
-    parser.add_argument("--vocab-size", type=int, metavar="N")
-    return parser
-
-
-if __name__ == "__main__":
-    run_lesson(_parser(), _show)
+    }, ['"The cat is sleeping."', "--train corpus.txt --save my.json"]), _show)

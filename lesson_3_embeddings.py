@@ -44,8 +44,8 @@ if __name__ == "__main__":      # with `python -I` nobody else looks for the oth
 
 from lesson_1_tokens import (CORPUS, UNKNOWN, bar, build_vocabulary, corpus_stories, display_width, lesson_parser,
                              read_text, run_lesson, table, tokens_to_ids)
-from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer, progress,
-                                       write_whole)
+from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, GPT2_PATTERN, Tokenizer, course_tokenizer,
+                                       progress, split_words, text_to_bytes, train_merges_simply, write_whole)
 
 Vector = list[float]
 Matrix = list[list[float]]
@@ -130,7 +130,7 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
     """
     if not length(a) or not length(b):
         raise ValueError("a vector of zeros has no direction, so it has no cosine similarity")
-    return max(-1.0, min(1.0, dot(a, b) / length(a) / length(b)))
+    return max(min(dot(a, b) / length(a) / length(b), 1.0), -1.0)
 
 
 def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int, float]]:
@@ -149,7 +149,7 @@ def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int,
     if own_length == 0:
         raise ValueError("a vector of zeros has no direction, so nothing is near to it")
     lengths = ((id, row, length(row)) for id, row in enumerate(matrix))
-    cosines = ((min(1.0, dot(vector, row) / own_length / size), -id) for id, row, size in lengths if size)
+    cosines = ((min(dot(vector, row) / own_length / size, 1.0), -id) for id, row, size in lengths if size)
     return [(-id, cosine) for cosine, id in heapq.nlargest(k, cosines)]
 
 
@@ -250,9 +250,9 @@ class EmbeddingModel:
 
     Each of the V tokens of the vocabulary has one vector of D numbers, a row of
     `embeddings` (V x D), with two jobs and half of the numbers for each. When the
-    token has been read, the first half says what may follow. When the token is
-    itself a candidate for the next place, the second half says which predictions
-    it fits. Its score, the logit, is made like this:
+    token has been read, the first half (`inputs`) says what may follow. When the
+    token is itself a candidate for the next place, the second half (`outputs`) says
+    which predictions it fits. Its score, the logit, is made like this:
 
         predicted  =  pair vector  +  weights x first halves of the last tokens
         logit      =  predicted · second half of the candidate  +  its bias
@@ -311,7 +311,7 @@ class EmbeddingModel:
         return [sum(map(mul, predicted, output)) + bias for output, bias in zip(self.outputs, self.biases)]
 
     def probabilities(self, ids: list[int]) -> Vector:
-        """The logits as probabilities: e = 2.718 to the power of each, divided by their sum (see lesson 4).
+        """The logits as probabilities, by softmax, which lesson 4 explains.
 
         >>> EmbeddingModel.untrained(vocab_size=4, dimensions=6).probabilities([0])
         [0.25, 0.25, 0.25, 0.25]
@@ -436,8 +436,8 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: in
 
     An exact step moves the vectors of the whole vocabulary. To train in seconds,
     each step asks an easier question: here are the token that came and ten fakes;
-    which is the real one? Four fakes are drawn from all the tokens that ever
-    followed the last one, six from anywhere.
+    which is the real one? Four fakes (`near`) are drawn from all the tokens that ever
+    followed the last one, six (`far`) from anywhere.
 
     Write m for e^logit: how often the model expects a candidate here as the real
     token. Write n for how often it turns up among the ten fakes. If it is before
@@ -544,11 +544,14 @@ def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str
     if not stories:
         raise ValueError("there are no stories to measure the loss on")
     ids = story_ids(tokenizer, stories)
-    size = sum(len(story.encode("utf-8")) + len("\n\n") for story in stories)
     reach = len(model.weights)
     losses = [bits(model.probabilities(ids[max(0, place - reach):place])[ids[place]])
               for place in range(1, len(ids), every)]
-    return sum(losses) / len(losses) * (len(ids) - 1) / size
+    return sum(losses) / len(losses) * (len(ids) - 1) / _size_in_bytes(stories)
+
+
+def _size_in_bytes(stories: list[str]) -> int:
+    return sum(len(text_to_bytes(story + "\n\n")) for story in stories)
 
 
 # %% What it learned
@@ -625,7 +628,7 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, "Tensor"
     """
     known, tables = set(tokenizer.vocabulary.values()), []
     for id in dict.fromkeys(tokenizer.encode(text)):
-        rows = progress(matrix, f"comparing {len(matrix)} vectors", len(matrix))
+        rows = progress(matrix, f"comparing {len(matrix)} vectors")
         found = nearest(lookup(matrix, [id])[0], rows, k + 1 + len(matrix) - len(known))
         tables.append(table([[tokenizer.show([near], color=False), f"{cosine:.3f}", bar(cosine)]
                              for near, cosine in found if near in known][:k + 1]))
@@ -684,14 +687,12 @@ def place_labels(labels: list[str], vectors: Matrix, columns: int, rows: int) ->
         width = display_width(label) + 1
         column = round((x - left) / ((right - left) or 1) * (columns - width))
         row = round((high - y) / ((high - low) or 1) * (rows - 1))
-        options = sorted(product(range(rows), range(columns - width + 1)),
-                         key=lambda place: (4 * abs(place[0] - row) + abs(place[1] - column), place))
-        best = next((place for place in options
-                     if all((place[0], place[1] + step) not in taken for step in range(width))), None)
-        if best is None:
+        free = [(y, x) for y, x in product(range(rows), range(columns - width + 1))
+                if all((y, x + step) not in taken for step in range(width))]
+        if not free:
             raise ValueError(f"a map of {columns} by {rows} has no room for {len(labels)} labels")
-        taken.update((best[0], best[1] + step) for step in range(-1, width))
-        places.append(best)
+        places.append(min(free, key=lambda place: (4 * abs(place[0] - row) + abs(place[1] - column), place)))
+        taken.update((places[-1][0], places[-1][1] + step) for step in range(-1, width))
     return places
 
 
@@ -728,8 +729,8 @@ def svg_map(labels: list[str], vectors: Matrix, columns: int = 76, rows: int = 3
 
 # %% The real thing: safetensors
 
-# The name of each number type in the format, and its code in Python's `struct`.
 NO_CHECKSUM = "0" * 64
+# The name of each number type in the format, and its code in Python's `struct`.
 NUMBER_TYPES = {"F64": "d", "F32": "f", "F16": "e", "BF16": "H", "I64": "q", "I32": "i", "I16": "h", "I8": "b",
                 "U64": "Q", "U32": "I", "U16": "H", "U8": "B", "BOOL": "?"}
 
@@ -758,11 +759,10 @@ class Tensor:
         with open(self.path, "rb") as file:
             return next(self._read(file, range(index, index + 1)))
 
+    __getitem__ = row
+
     def __len__(self) -> int:
         return self.shape[0] if self.shape else 0
-
-    def __getitem__(self, index: int) -> Vector:
-        return self.row(index)
 
     def __iter__(self) -> Iterator[Vector]:
         """Read all the rows, one after the other, never more than one at a time."""
@@ -887,9 +887,9 @@ def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
 # %% Swap vector embeddings: the model of this course
 
 MODEL_FOLDER = CORPUS.parent / "model"
-
-
-_LEARNS = EmbeddingModel.untrained, EmbeddingModel.predict, EmbeddingModel.learn, train_model, _fakes
+# If one of these is changed, so is what it learns.
+_LEARNS = (corpus_stories, split_words, train_merges_simply, Tokenizer.train, story_ids, EmbeddingModel.untrained,
+           EmbeddingModel.predict, EmbeddingModel.learn, train_model, _fakes)
 
 
 @lru_cache(maxsize=1)
@@ -911,7 +911,7 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     is lesson 4.
     """
     recipe = [inspect.getsource(part) for part in _LEARNS]
-    settings = [COURSE_VOCAB_SIZE, WEIGHT_RATE, read_text(CORPUS)]
+    settings = [COURSE_VOCAB_SIZE, GPT2_PATTERN, WEIGHT_RATE, read_text(CORPUS)]
     fingerprint = hashlib.sha256(repr(recipe + settings).encode("utf-8")).hexdigest()
     tokenizer_file, model_file = MODEL_FOLDER / "tokenizer.json", MODEL_FOLDER / "model.safetensors"
     try:
@@ -1042,7 +1042,7 @@ def exercise_5(answer: Callable[[list[int], int], Callable[[int], Vector]]) -> s
         if len(shares) != len(tokenizer) or min(shares) < 0 or not abs(math.fsum(shares) - 1) < 1e-6:
             return f"After {last} it gave {len(shares)} numbers with a sum of {math.fsum(shares):.3f}: no distribution."
         surprise += bits(shares[right])
-    needed = surprise / sum(len(story.encode("utf-8")) + len("\n\n") for story in held_out)
+    needed = surprise / _size_in_bytes(held_out)
     if needed == math.inf:
         return "It gave something that came a probability of 0. What has never been counted is still possible."
     return "" if needed < 2 else f"It needs {needed:.2f} bits per byte."
@@ -1070,16 +1070,9 @@ def _show(options: argparse.Namespace) -> None:
         print(show_nearest(options.text, tokenizer, matrix))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = lesson_parser("Lesson 3: embeddings.", "shown with the nearest tokens of each of its tokens", {
+if __name__ == "__main__":
+    run_lesson(lesson_parser("Lesson 3: embeddings.", "shown with the nearest tokens of each of its tokens", {
         "--tokenizer FILE": "a real LLM's tokenizer.json, together with",
         "--embeddings FILE": "its .safetensors file",
         "--svg FILE": "save the map of words as a picture",
-    }, ['" dog"', "--svg map.svg"])
-    for name in ("--tokenizer", "--embeddings", "--svg"):
-        parser.add_argument(name, metavar="FILE")
-    return parser
-
-
-if __name__ == "__main__":
-    run_lesson(_parser(), _show)
+    }, ['" dog"', "--svg map.svg"]), _show)

@@ -30,6 +30,7 @@ import os
 import random
 import sys
 from collections import Counter
+from itertools import accumulate
 from typing import Callable, Iterable, Iterator, Optional
 
 if __name__ == "__main__":      # with `python -I` nobody else looks for the other lessons here
@@ -74,7 +75,7 @@ def normalize(weights: Vector) -> Vector:
     for weight in weights:
         if not 0 <= weight < math.inf:
             raise ValueError(f"probabilities must be numbers from 0 up, and this list has {weight!r}")
-    raise ValueError(f"there is nothing to choose from: the probabilities add up to {total}")
+    raise ValueError(f"there is nothing to choose from: the sum of the probabilities is {total}")
 
 
 # %% Assign a probability to each
@@ -274,13 +275,8 @@ def keep_top_p(probabilities: Vector, p: float) -> Vector:
     _check_share("top-p", p)
     probabilities = normalize(probabilities)
     order = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)
-    kept, together = [], 0.0
-    for id in order:
-        if together >= p < 1:
-            break
-        kept.append(id)
-        together += probabilities[id]
-    return _keep(probabilities, kept)
+    reached = accumulate((probabilities[id] for id in order), initial=0.0)
+    return _keep(probabilities, [id for id, before in zip(order, reached) if before < p or p == 1])
 
 
 def keep_min_p(probabilities: Vector, p: float) -> Vector:
@@ -361,23 +357,19 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_t
     Raises ValueError for settings that the filters can't take.
     """
     steps = generate_steps(model, tokenizer, prompt, max_new_tokens, temperature, top_k, top_p, min_p, seed)
-    return _whole_characters(tokenizer.decode_bytes([id]) for id, _ in steps)
+    return _whole_characters(tokenizer, steps)
 
 
-def _check_settings(temperature: float = 1.0, top_k: Optional[int] = None, top_p: Optional[float] = None,
-                    min_p: Optional[float] = None, max_new_tokens: int = 0, seed: Optional[int] = None) -> None:
+def _check_settings(max_new_tokens: int = 0, seed: Optional[int] = None, **filters: Optional[float]) -> None:
     """Complain about a wrong setting before the first token, not after."""
-    next_token_probabilities([0.0], temperature, top_k, top_p, min_p)
+    next_token_probabilities([0.0], **filters)
     if max_new_tokens < 0:
-        raise ValueError(f"max-new-tokens can't be below 0, and is {max_new_tokens}")
+        raise ValueError(f"max-new-tokens must be a number from 0 up, not {max_new_tokens}")
 
 
-def _whole_characters(pieces: Iterable[bytes]) -> Iterator[str]:
+def _whole_characters(tokenizer: Tokenizer, steps: Iterable[tuple[int, Vector]]) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for piece in pieces:
-        text = decoder.decode(piece)
-        if text:
-            yield text
+    return filter(None, (decoder.decode(tokenizer.decode_bytes([id])) for id, _ in steps))
 
 
 def generate_steps(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_tokens: int = 100,
@@ -395,7 +387,7 @@ def generate_steps(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max
     ·at 11%
     ·the 90%
     """
-    _check_settings(temperature, top_k, top_p, min_p, max_new_tokens)
+    _check_settings(max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     end = tokenizer.added_tokens.get(END_OF_TEXT)
     ids = [] if end is None else [end]      # what comes before a story is the end of another
     ids += tokenizer.encode(prompt)
@@ -510,7 +502,7 @@ def _write(model: EmbeddingModel, tokenizer: Tokenizer, settings: dict, explain:
         for id, probabilities in steps:
             print("\n\n" + explain_choice(tokenizer, id, probabilities), end="")
         print("\n\n" + spell_out(prompt), end="")
-    for piece in _whole_characters(tokenizer.decode_bytes([id]) for id, _ in steps):
+    for piece in _whole_characters(tokenizer, steps):
         print(spell_out(piece), end="", flush=True)
     print()
 
@@ -619,7 +611,7 @@ def _show(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None:
             settings = change_setting(settings, name, getattr(options, name))
     if options.text is None and not options.chat:
-        raise ValueError("a text to go on with is missing, or --chat")
+        raise ValueError("a text is missing, to go on with, or --chat")
     tokenizer, model = course_model()
     if options.text is not None:
         _write(model, tokenizer, settings, options.explain, options.text)
@@ -627,18 +619,9 @@ def _show(options: argparse.Namespace) -> None:
         chat(lambda settings, line: _write(model, tokenizer, settings, options.explain, line), settings)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = lesson_parser("Lesson 4: sampling.", "gone on with", {
-        "--chat": "type, and it goes on with your text; --explain shows the candidates",
-        "--temperature N": "0 is greedy, more is wilder ({temperature}); --top-k N, --top-p N, --min-p N ({min_p})".format(**DEFAULTS),
-        "--seed N": "the same text again; --max-new-tokens N ends it ({max_new_tokens})".format(**DEFAULTS),
-    }, ['"The sun is shining, and the sky is"', "--chat --temperature 0.5"])
-    for name in DEFAULTS:
-        parser.add_argument("--" + name.replace("_", "-"), metavar="N")
-    for flag in ("--chat", "--explain"):
-        parser.add_argument(flag, action="store_true")
-    return parser
-
-
 if __name__ == "__main__":
-    run_lesson(_parser(), _show)
+    run_lesson(lesson_parser("Lesson 4: sampling.", "gone on with", {
+        "--chat": "type, and it goes on with your text; --explain shows the candidates",
+        "--temperature N": "0 is greedy, more is wilder (0.8); --top-k N, --top-p N, --min-p N (0.1)",
+        "--seed N": "the same text again; --max-new-tokens N ends it (100)",
+    }, ['"The sun is shining, and the sky is"', "--chat --temperature 0.5"]), _show)
