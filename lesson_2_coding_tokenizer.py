@@ -26,6 +26,7 @@ the|·|b|at [258, 32, 98, 256]
 import argparse
 import codecs
 import contextlib
+import gc
 import heapq
 import json
 import os
@@ -564,7 +565,8 @@ class Tokenizer:
         Raises ValueError, with the part that is to blame, for a file that is
         damaged or asks for something that this tokenizer does not do.
         """
-        data = Path(path).read_bytes()
+        data, was_enabled = Path(path).read_bytes(), gc.isenabled()
+        gc.disable()    # half a million objects come, and none goes: to look for garbage would be in vain
         try:
             return cls(**_settings_of(json.loads(data)))
         except KeyError as error:
@@ -573,6 +575,9 @@ class Tokenizer:
             reason = f"it is not built like one ({error})"
         except ValueError as error:
             reason = str(error)
+        finally:
+            if was_enabled:
+                gc.enable()
         raise ValueError(f"{path} can't be opened as a tokenizer.json: {reason}")
 
 
@@ -728,7 +733,7 @@ def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     lefts, rights = parts[::2], parts[1::2]
     merged, names = [*map(add, lefts, rights)], [*ids]
     try:
-        pairs = zip([ids[left] for left in lefts], [ids[right] for right in rights])
+        pairs = zip([*map(ids.__getitem__, lefts)], [*map(ids.__getitem__, rights)])
         if merged == names[-len(merged):]:      # as usual: the vocabulary lists them in the same order
             merged_ids = [*ids.values()][-len(merged):]
         else:

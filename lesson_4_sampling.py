@@ -130,7 +130,7 @@ def greedy(probabilities: Vector) -> int:
     into logits. At temperature 1 softmax would turn them back.)
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
-    >>> print(draw_counts(softmax(logits, temperature=0)))
+    >>> print(draws_table(softmax(logits, temperature=0)))
             probability  drawn
     blue      100.000 %  10000  ████████████████████████
     clear       0.000 %      0
@@ -156,7 +156,7 @@ def sample(probabilities: Vector, rng: random.Random) -> int:
 
     The proof is in the counting. Of ten thousand draws:
 
-    >>> print(draw_counts(normalize(CANDIDATES.values())))
+    >>> print(draws_table(normalize(CANDIDATES.values())))
             probability  drawn
     blue       41.095 %   4072  ██████████
     clear      30.821 %   3120  ███████
@@ -167,10 +167,10 @@ def sample(probabilities: Vector, rng: random.Random) -> int:
     return rng.choices(range(len(probabilities)), weights=normalize(probabilities))[0]
 
 
-def draw_counts(probabilities: Vector, draws: int = 10_000, names: Iterable[str] = tuple(CANDIDATES)) -> str:
+def draws_table(probabilities: Vector, draws: int = 10_000, names: Iterable[str] = tuple(CANDIDATES)) -> str:
     """Draw many times with a fixed seed, and show the counts beside the probabilities.
 
-    >>> print(draw_counts([0.75, 0.25], draws=100, names=["heads", "tails"]))
+    >>> print(draws_table([0.75, 0.25], draws=100, names=["heads", "tails"]))
            probability  drawn
     heads     75.000 %     65  ████████████████
     tails     25.000 %     35  ████████
@@ -190,7 +190,7 @@ def keep_top_k(probabilities: Vector, k: int) -> Vector:
 
     With k = 3 "apple" and "banana" have no chance any more:
 
-    >>> print(draw_counts(keep_top_k(normalize(CANDIDATES.values()), 3)))
+    >>> print(draws_table(keep_top_k(normalize(CANDIDATES.values()), 3)))
             probability  drawn
     blue       41.096 %   4072  ██████████
     clear      30.822 %   3120  ███████
@@ -228,7 +228,7 @@ def temperature_table(logits: Vector, temperatures: Iterable[float] = (0, 0.5, 1
     at 10 even "banana" has a good one, and of ten thousand draws it gets:
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
-    >>> print(draw_counts(softmax(logits, temperature=10)))
+    >>> print(draws_table(softmax(logits, temperature=10)))
             probability  drawn
     blue       27.596 %   2709  ███████
     clear      26.813 %   2711  ███████
