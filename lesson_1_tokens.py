@@ -500,7 +500,7 @@ def exercise_3(answer: list[str]) -> str:
     if len(answer) != 8:
         return f"Eight words are asked for, and yours are {len(answer)}."
     right = [*companions(" the", words), *companions(" a", words)]
-    return "" if answer == right else "Tokens keep the space before them, and so do those that you ask `companions` about."
+    return "" if answer == right else "A token keeps the space before it, also one that you ask `companions` about."
 
 
 def exercise_4(answer: Callable[[list[str], dict[str, int]], float]) -> str:
@@ -598,7 +598,9 @@ def _parts(module: ModuleType) -> Iterator[tuple[str, str, str]]:
             for argument in ast.walk(node):     # the types stand in the source; here the names are enough
                 if isinstance(argument, ast.arg):
                     argument.annotation = None
-            signature = "" if isinstance(node, ast.ClassDef) else f"({ast.unparse(node.args)})"
+            signature = ""
+            if isinstance(node, ast.FunctionDef):
+                signature = "(" + re.sub("^(self|cls)(, )?", "", ast.unparse(node.args)) + ")"
             if ast.get_docstring(node):
                 yield titles[-1] if titles else "", node.name + signature, ast.get_docstring(node) + "\n"
 
