@@ -793,7 +793,8 @@ def run_lesson(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespa
     has no way to show is replaced, and never an error. `show` does what is asked
     for beside playing and checking. In a notebook there is nothing to run.
     """
-    if hasattr(sys, "ps1"):
+    here = getattr(sys.modules["__main__"], "__file__", "")
+    if hasattr(sys, "ps1") and Path(here).name != Path(sys.argv[0]).name:
         return
     codecs.register_error("lesson", _replace_characters)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):

@@ -167,9 +167,9 @@ def test_the_cells_of_a_lesson_run_in_order_in_a_notebook(tmp_path):
     """A notebook has no __file__, a prompt, and its own way to display a value."""
     (tmp_path / "notebook.py").write_text(
         "import re, sys; from pathlib import Path; sys.ps1 = '>>> '; sys.displayhook = lambda value: None\n"
-        "sys.path.insert(0, '.')\n"
-        "names = {'__name__': '__main__'}\n"
-        "for cell in re.split('(?m)^# %%.*$', Path(sys.argv[1]).read_text(encoding='utf-8')): exec(cell, names)\n"
+        "source = Path(sys.argv[1]).read_text(encoding='utf-8'); sys.argv = ['launcher.py', '-f', 'kernel.json']\n"
+        "sys.path.insert(0, '.'); names = {'__name__': '__main__'}\n"
+        "for cell in re.split('(?m)^# %%.*$', source): exec(cell, names)\n"
         "import lesson_1_tokens; assert lesson_1_tokens.play(lesson_1_tokens) == 0\n", encoding="utf-8")
     for lesson in LESSONS:
         ended = run(tmp_path / "notebook.py", lesson)
