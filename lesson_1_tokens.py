@@ -720,6 +720,20 @@ def decode_text(data: Union[bytes, str], name: str) -> str:
                          "write it as UTF-8 and try again") from None
 
 
+def read_number(text: str, kind: type, name: str) -> Union[int, float]:
+    """Read what the user gave for a setting: an `int` or a `float`.
+
+    >>> read_number("1e3", int, "--vocab-size")
+    Traceback (most recent call last):
+    ValueError: --vocab-size takes a whole number, not '1e3'
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        what = "whole number" if kind is int else "number"
+        raise ValueError(f"{name} takes a {what}, not {text[:40]!r}") from None
+
+
 def check_answers(lesson: ModuleType, path: Union[str, Path]) -> int:
     """Check a learner's file against the exercises of a lesson: a yes or a hint for each.
 

@@ -45,8 +45,8 @@ from typing import Callable, Iterable, Iterator, Optional, Sequence, Union
 if __name__ == "__main__":      # with `python -I` nobody else looks for the other lessons here
     sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 
-from lesson_1_tokens import (CORPUS, TOKENIZERS, bar, corpus_stories, lesson_parser, read_text, run_lesson,
-                             show_tokens, table)
+from lesson_1_tokens import (CORPUS, TOKENIZERS, bar, corpus_stories, lesson_parser, read_number, read_text,
+                             run_lesson, show_tokens, table)
 
 Pair = tuple[int, int]
 END_OF_TEXT = "<|endoftext|>"
@@ -1009,7 +1009,7 @@ def _show(options: argparse.Namespace) -> None:
     if options.save is not None and not Path(options.save).absolute().parent.is_dir():
         raise ValueError(f"there is no folder for {options.save}")
     if options.train is not None:
-        size = COURSE_VOCAB_SIZE if options.vocab_size is None else int(options.vocab_size)
+        size = COURSE_VOCAB_SIZE if options.vocab_size is None else read_number(options.vocab_size, int, "--vocab-size")
         tokenizer = Tokenizer.train(read_text(options.train), size, [END_OF_TEXT])
         few = ", for the text has no more pairs to merge" if len(tokenizer) < size else ""
         print(f"learned {len(tokenizer)} tokens from {options.train}{few}")

@@ -36,7 +36,7 @@ from typing import Callable, Iterable, Iterator, Optional
 if __name__ == "__main__":      # with `python -I` nobody else looks for the other lessons here
     sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 
-from lesson_1_tokens import bar, decode_text, lesson_parser, run_lesson, spell_out, table
+from lesson_1_tokens import bar, decode_text, lesson_parser, read_number, run_lesson, spell_out, table
 from lesson_2_coding_tokenizer import END_OF_TEXT, Tokenizer
 from lesson_3_embeddings import EmbeddingModel, Vector, bits, course_model
 
@@ -449,11 +449,8 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
         raise ValueError(f"there is no setting {name!r}, but {', '.join(DEFAULTS).replace('_', '-')}")
     may_be_off = key not in ("temperature", "max_new_tokens")
     is_whole = key in ("top_k", "max_new_tokens", "seed")
-    try:
-        changed = {**settings, key: None if value == "off" and may_be_off else (int if is_whole else float)(value)}
-    except ValueError:
-        kind = "whole number" if is_whole else "number"
-        raise ValueError(f"{key.replace('_', '-')} takes a {kind}, not {value[:40]!r}") from None
+    is_off = value == "off" and may_be_off
+    changed = {**settings, key: None if is_off else read_number(value, int if is_whole else float, key.replace("_", "-"))}
     _check_settings(**changed)
     return changed
 

@@ -275,7 +275,7 @@ def test_lesson_3_draws_a_map_and_opens_the_vectors_of_a_model(tmp_path, course)
 
 @pytest.mark.parametrize("arguments, says", [
     (["lesson_1_tokens.py", "a", "b"], "unrecognized arguments: b"),
-    (["lesson_2_coding_tokenizer.py", "--train", "corpus.txt", "--vocab-size", "x"], "invalid literal for int"),
+    (["lesson_2_coding_tokenizer.py", "--train", "corpus.txt", "--vocab-size", "x"], "takes a whole number, not 'x'"),
     (["lesson_2_coding_tokenizer.py", "--vocab-size", "9"], "goes with --train"),
     (["lesson_2_coding_tokenizer.py", "--tokenizer", "model/tokenizer.json"], "a text is missing"),
     (["lesson_2_coding_tokenizer.py", "--train", "no such file"], "no such file: No such file"),
