@@ -8,8 +8,8 @@ model ever learns, it learns about these ids.
     text "The cat is"  →  tokens "The" " cat" " is"  →  ids 0 1 2
 
 This lesson cuts text into sentences, words, letters and parts of words, counts
-what each way costs, and watches where each one breaks. The sections have the
-titles of the course's slides, and where a slide makes a mistake, the lesson says
+what each way costs, and watches where each one breaks. Most sections have the
+title of a slide of the course, and where a slide makes a mistake, the lesson says
 so. What comes after `>>>` is Python, and below it stands its result. To try
 things yourself, start
 
@@ -374,7 +374,7 @@ def subword_tradeoff(text: str, sizes: tuple = (0, 10, 100, 1000)) -> str:
     """Add the commonest words of a text as pieces; count the tokens it then takes.
 
     Each piece makes the vocabulary larger and the text shorter. The first ten
-    save more than 1,000 tokens each, the last nine hundred only about 24 each:
+    save more than 1,000 tokens each, on average, and the last nine hundred 24:
 
     >>> print(subword_tradeoff(read_text(CORPUS)))
     pieces  vocabulary  tokens
@@ -413,6 +413,8 @@ def plain_token(entry: str) -> str:
 
     >>> chr(ord(" ") + 256), chr(ord("\\n") + 256)
     ('Ġ', 'Ċ')
+    >>> list(QWEN_ENTRIES)
+    ['sh', 'ual', 'Type', 'son', 'new', 'ern', 'Ġag', 'AR', '];Ċ']
     >>> [plain_token(entry) for entry in QWEN_ENTRIES]
     ['sh', 'ual', 'Type', 'son', 'new', 'ern', ' ag', 'AR', '];\\n']
 
@@ -426,14 +428,14 @@ def plain_token(entry: str) -> str:
     ['again', 'against', 'ago', 'agree']
 
     The ids go from 0 to 151664. As they begin with 0, that makes 151,665 tokens,
-    one more than the slide says: 151,643 that were counted out, and 22 added by hand.
+    one more than the slide says, 22 of them added by hand.
 
     >>> ids = range(0, 151664 + 1)
     >>> max(ids), len(ids), len(ids) - 22
     (151664, 151665, 151643)
 
-    Nobody sat down and chose those 151,643. A program found them by counting,
-    and it is short enough to write: that is lesson 2.
+    Nobody sat down and chose the other 151,643. All but 256 were found by counting,
+    with a program that is short enough to write: that is lesson 2.
     """
     return entry.replace("Ġ", " ").replace("Ċ", "\n")
 
@@ -523,8 +525,8 @@ def exercise_4(answer: Callable[[list[str], dict[str, int]], float]) -> str:
 def exercise_5(answer: Callable[[str], list[str]]) -> str:
     """For an evening: write a tokenizer that beats `word_tokens`.
 
-    Half of the words in its vocabulary are there because of a comma or a quotation
-    mark. `answer_5(text)` cuts any text into tokens that join back to it. On
+    Four in ten of the words in its vocabulary are there because of a comma, a full
+    stop or another sign. `answer_5(text)` cuts any text into tokens that join back to it. On
     corpus.txt it may use up to 17,000 tokens, and at most 1,400 different ones;
     and no token may hold two words.
 

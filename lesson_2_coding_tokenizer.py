@@ -132,7 +132,8 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
     "in the " would become tokens, since they are so common, and so would the ends
     of words with their comma. The pattern says what a word is: any letters
     (\\p{L}), or digits (\\p{N}), or other signs, each with one space before it if
-    there is one; then spaces.
+    there is one; then spaces. So the full stop, which in lesson 1 was a part of
+    the word before it, is now a word of its own.
 
     >>> print(show_tokens(split_words("The dog's 2 cars,  车!"), color=False))
     The|·dog|'s|·2|·cars|,|·|·车|!
@@ -158,8 +159,9 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
 def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
     """Train BPE in the plainest way: count all pairs, merge the commonest, repeat.
 
-    Wikipedia's example, "aaabdaaabac": first "aa" becomes 256, then "ab" 257
-    ("256 a" is as common, and the lower ids win), and then the two together 258.
+    Wikipedia's example, "aaabdaaabac": first "aa" becomes 256, then "ab" 257 (the
+    pair of 256 and "a" is as common, but of equal ones that with the lower ids is
+    taken), and then the two together 258.
     What is left of it is "258 d 258 a c".
 
     >>> train_merges_simply("aaabdaaabac", 259)
@@ -192,7 +194,8 @@ def train_merges(text: str, vocab_size: int) -> dict[Pair, int]:
     The simple trainer reads the whole text again for every merge. Three ideas
     save that. A word that comes a thousand times is kept once, with its count.
     After a merge only the words that hold the pair are looked at. And a heap
-    (a list that always knows its smallest entry) hands out the commonest pair.
+    (a list that always knows its smallest entry) hands out the commonest pair: the
+    counts in it are negative, so that the largest is the smallest.
 
     >>> text = read_text(CORPUS)[:5000]
     >>> train_merges(text, 300) == train_merges_simply(text, 300)
@@ -259,7 +262,7 @@ def race(sizes: Iterable[tuple[int, int]], text: str) -> str:
     """Let the two trainers run, and draw how long each takes.
 
     The simple one takes twice as long for twice the text, and twice as long for
-    twice the merges. The fast one hardly notices. On this machine, just now:
+    twice the merges. The fast one takes a small part of it. On this machine:
 
     >>> sizes = [(2000, 50), (4000, 50), (4000, 100), (8000, 100)]
     >>> print(race(sizes, read_text(CORPUS)))       # doctest: +ELLIPSIS
@@ -318,8 +321,8 @@ class Tokenizer:
     """Text to ids and back, by byte-level BPE.
 
     `vocabulary` says which id each token has; a token is written as bytes, and the
-    special tokens are there too. `merges` says which new id a pair of ids becomes.
-    Its order is that of learning.
+    special tokens are there too. `merges` says which new id a pair of ids becomes,
+    in the order in which the merges were learned.
 
     >>> tokenizer = Tokenizer.train("the then them the", 259, ["<|endoftext|>"])
     >>> list(tokenizer.vocabulary)[256:]
@@ -372,10 +375,9 @@ class Tokenizer:
     def encode(self, text: str, allowed_special: Union[str, Iterable[str]] = ()) -> list[int]:
         """Turn a text into ids.
 
-        Each word begins as bytes, and the merges are done in the order in which
-        they were learned, not the longest token first, as in lesson 1. Only so is
-        a word cut as it was cut when the merges were counted. A word that was met
-        before is looked up.
+        Each word begins as bytes. Lesson 1 took the longest piece first; here the
+        merges are done in the order in which they were learned. Only then is a
+        word cut as it was cut in training. A word that was met before is looked up.
 
         >>> tokenizer = Tokenizer.train("the then them the", 259, [END_OF_TEXT])
         >>> tokenizer.encode("the hat")
@@ -508,10 +510,18 @@ class Tokenizer:
     def explain(self, word: str) -> str:
         """Show how a word is merged, step by step, from its bytes to its tokens.
 
-        >>> print(Tokenizer.train("the then them the", 258).explain("then"))
-        t|h|e|n
-        t|he|n   256 = h + e
-        the|n    257 = t + he
+        Lesson 1 could not spell "running" with the four pieces of the slide. Here
+        is what 600 tokens make of it:
+
+        >>> tokenizer = Tokenizer.train(read_text(CORPUS), 600)
+        >>> print(tokenizer.explain(" running"))
+        ·|r|u|n|n|i|n|g
+        ·|r|u|n|n|in|g   273 = i + n
+        ·|r|u|n|n|ing    303 = in + g
+        ·r|u|n|n|ing     317 = · + r
+        ·r|un|n|ing      385 = u + n
+        ·r|un|ning       435 = n + ing
+        ·run|ning        576 = ·r + un
         """
         ids = [self._byte_ids[byte] for byte in text_to_bytes(word)]
         rows = [[self.show(ids, color=False), ""]]
@@ -899,8 +909,12 @@ def course_tokenizer() -> Tokenizer:
 
     The last tenth of the stories is held out here as well, for the tests of
     lesson 3: what has never been seen must not have shaped the tokens either.
-    Why 1,600 tokens? It is a choice. With fewer a text gets long; with more, many
-    tokens come so seldom in so few stories that little is learned about them.
+    Why 1,600 tokens? It is a choice: with 600 a text gets longer, with 3,000 most
+    tokens come too seldom in so few stories for lesson 3 to learn about them. A
+    text unlike the stories is dear: of ten Chinese characters each byte is a token.
+
+    >>> len(course_tokenizer().encode("我们正在学习人工智能"))
+    30
 
     >>> tokenizer = course_tokenizer()
     >>> ids = tokenizer.encode("The sun is shining, and the sky is")

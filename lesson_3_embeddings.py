@@ -1,7 +1,7 @@
 """Lesson 3: embeddings. Every token becomes a vector, and the vectors are learned.
 
-Lesson 2 made every text a row of ids. But an id is only a number in a list: 4 is
-no more like a car than 5 is. So the first thing that a language model does with
+Lesson 2 made every text a row of ids. But an id is only a number in a list: there
+is nothing of a car in the 4, and it is no nearer to 5 than to 500. So the first thing that a language model does with
 an id is to look up a vector, the embedding of the token, and from there on it
 works with vectors alone. Similar tokens have
 similar vectors. Nobody writes these down. They are learned, by predicting the
@@ -67,10 +67,14 @@ def dot(a: Vector, b: Vector) -> float:
     >>> dot([1, 2, 3], [4, 5, 6])
     32
 
-    It is large when both vectors are large in the same places. A dog has much
-    of what the slides ask for in a rescuer, a cat has hardly any:
+    It is large when both vectors are large in the same places. The slides give a
+    dog and a cat three numbers each. Who is the better one in an accident?
 
-    >>> rescuer = [0.0, 1.0, 1.0]       # of the three FEATURES, the last two
+    >>> FEATURES
+    ['fluffiness', 'willingness to save your life', 'gratefulness']
+    >>> DOG, CAT
+    ([0.42, 0.97, 0.95], [0.73, 0.04, 0.01])
+    >>> rescuer = [0.0, 1.0, 1.0]       # of the three features, the last two
     >>> round(dot(DOG, rescuer), 2), round(dot(CAT, rescuer), 2)
     (1.92, 0.05)
 
@@ -167,8 +171,11 @@ def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
     >>> lookup(SLIDE_MATRIX, [0, 1])
     [[0.12, 0.34, 0.56, 0.78], [0.84, 0.01, 0.31, 0.03]]
 
-    Token and vector are not tied: the id stands between them. So the vectors of
-    another model, or of tomorrow's version, swap in under the same tokenizer:
+    A token has one vector, whatever stands around it: the bank of a river and the
+    bank with the money share theirs. It is the layers of a transformer that tell
+    them apart. And token and vector are not tied: the id stands between them. So
+    the vectors of another model, or of tomorrow's version, swap in under the same
+    tokenizer:
 
     >>> other_matrix = [[1.0, 0.0], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]
     >>> lookup(other_matrix, [0, 1])
@@ -239,8 +246,8 @@ def bits(probability: float) -> float:
     >>> bits(0.5), bits(0.25), bits(0.001) > 9
     (1.0, 2.0, True)
 
-    Added up over a text it is also the size to which the model could compress
-    the text. Learning means: make this number small.
+    Added up over a text it is also the number of bits to which the text could be
+    compressed with the model's help. Learning means: make this number small.
     """
     return -math.log2(probability) if probability else math.inf
 
@@ -260,12 +267,19 @@ class EmbeddingModel:
     There is one weight for each distance, up to `reach` tokens back. The pair
     vector belongs to the last two tokens together, if they were met in training:
     "not good" is more than "not" plus "good". The bias is for tokens that are
-    common anywhere. All of these numbers are learned. The model is a small
+    common anywhere. All of these numbers are learned. A token that training never
+    met keeps a first half of zeros, and helps no prediction. The model is a small
     relative of the log-bilinear one of Mnih and Hinton (2007).
+
+    The last token says nearly everything, the one before it much less:
+
+    >>> tokenizer, model = course_model()
+    >>> [round(weight, 1) for weight in model.weights]
+    [1.8, 0.4, 0.1, 0.1]
 
     Why two halves? One vector for both jobs would say that what follows " dog" is
     like " dog" itself. A transformer changes the vectors on the way from the first
-    job to the second, so many LLMs do with one matrix. Ours has nothing in between.
+    job to the second, so many LLMs need only one matrix. Ours has nothing in between.
     """
 
     def __init__(self, inputs: Matrix, outputs: Matrix, biases: Vector, weights: Vector,
@@ -325,10 +339,10 @@ class EmbeddingModel:
     def exact_step(self, ids: list[int], right: int, rate: float) -> None:
         """Learn from one token: make the right one more likely and the wrong ones less.
 
-        The error of a token is how much too probable it was: its probability, or
-        that less 1 if it is the token that came. It is also the slope (the
-        gradient): raise the logit a little, and the loss grows by so many times as
-        much. (The loss is here in natural units; one bit is 0.693 of them.)
+        The error of a token is how much too probable it was: its probability, and
+        for the token that came its probability less 1. It is also the slope (the
+        gradient): raise the logit by 0.001, and the loss grows by 0.001 times the
+        error. (The loss is here in natural units; one bit is 0.693 of them.)
 
         >>> tokens = ["the", " cat", " sleeps", " runs"]
         >>> model = EmbeddingModel.untrained(len(tokens), dimensions=6)
@@ -362,8 +376,8 @@ class EmbeddingModel:
         logit is a dot product, so both of its sides move (the chain rule says how
         far). A candidate's second half moves along the prediction, or away from
         it. The prediction moves along the second halves, away from those that were
-        too probable; and as it is a sum of vectors, each of them takes its part of
-        the move, times its weight. `shrink` pulls all that moves a little towards
+        too        probable; and as it is a sum of vectors, each of them is moved, the more
+        the larger its weight. `shrink` pulls the vectors that move a little towards
         0, so that what was seen once does not count too much.
         """
         latest_first, keep = ids[:-len(self.weights) - 1:-1], 1 - rate * shrink
@@ -434,21 +448,25 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: in
                 after_pass: Optional[Callable[[int, EmbeddingModel], None]] = None) -> EmbeddingModel:
     """Learn a model from a text, given as ids: read it a few times, in random order.
 
-    An exact step moves the vectors of the whole vocabulary. To train in seconds,
-    each step asks an easier question: here are the token that came and ten fakes;
-    which is the real one? Four fakes (`near`) are drawn from all the tokens that ever
+    An exact step, as above, moves the vectors of the whole vocabulary. To train in
+    seconds, each step asks an easier question: here are the token that came and ten
+    fakes; which is the real one? Four fakes (`near`) are drawn from all the tokens that ever
     followed the last one, six (`far`) from anywhere.
 
-    Write m for e^logit: how often the model expects a candidate here as the real
-    token. Write n for how often it turns up among the ten fakes. If it is before
-    us, then it is real in m of m + n cases. With m = 0.3 and n = 0.1 that is three
-    times in four; the distance from the truth, 1 or 0, is its error. To get this
-    right for all tokens m must become the probability itself, and yet nothing is
-    ever added up over the vocabulary. This is noise-contrastive estimation
-    (Gutmann and Hyvärinen 2010; Mnih and Teh 2012).
+    Say that a candidate is in the list of eleven. By the model's guess it is there
+    as the real token m = e^logit times, and by our drawing n times as a fake. So
+    the chance that it is the real one is m / (m + n): with m = 0.3 and n = 0.1
+    three in four. The distance of this from the truth, 1 or 0, is its error. To get
+    it right for all tokens m must become the probability itself, and yet nothing
+    is ever added up over the vocabulary. This is noise-contrastive estimation
+    (Gutmann and Hyvärinen 2010; Mnih and Teh 2012). A fake that happens to be the
+    right token does no harm, for n counts it.
 
-    The rate falls to 0 on the way, so that the last steps only settle what the
-    first have found. The same seed gives the same model.
+    The biases begin with how common each token is. The rate falls to 0 on the way,
+    so that the last steps only settle what the first have found. The sizes are
+    choices: with 16 dimensions the loss on the held-out stories is a little higher,
+    with 96 no lower; ten passes only learn the stories by heart. The same seed
+    gives the same model.
 
     >>> text = list(b"the dog ran. the cat sat. ") * 20
     >>> model = train_model(text, vocab_size=128, dimensions=8, passes=2)
@@ -535,11 +553,11 @@ def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str
     >>> round(bits_per_byte(model, tokenizer, seen, every=50), 1)
     1.3
 
-    To compare: the stories themselves have 8 bits per byte, packed with zip they
-    need 2.6, and a model that finds all tokens equally likely needs 2.9. The seen
-    ones have been learned by heart in part. While both numbers fall the model
-    learns the language; when only that of the seen ones falls, and the other
-    rises, it learns nothing but these stories, and it is time to stop.
+    To compare: the stories themselves have 8 bits per byte, zip needs 2.6 for the
+    held-out ones if it has seen the others, and a model that finds all tokens
+    equally likely needs 2.9. The seen ones have been learned by heart in part.
+    While both numbers fall the model learns the language; when only that of the
+    seen ones still falls, it learns nothing but these stories: time to stop.
     """
     if not stories:
         raise ValueError("there are no stories to measure the loss on")
@@ -564,9 +582,9 @@ MAP_WORDS = ("dog cat fox horse bird duck cow fish mouse boy girl man woman moth
 def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> Matrix:
     """The directions in which the rows of a matrix differ most, best first.
 
-    Each is found by power iteration: begin with any direction, ask how far each
-    row goes that way, add up the rows by these shares, and scale the sum to length
-    1; again and again. The strongest direction wins. For the next one, what points
+    Each is found by power iteration: begin with any direction, take its dot product
+    with each row, add up the rows, each times its dot product, and scale the sum to
+    length 1; again and again. The strongest direction wins. For the next one, what points
     in the directions before is taken away. Here all points lie near a line that
     climbs 1 in 2:
 
@@ -605,6 +623,8 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, "Tensor"
     ·fox   0.654  ████████████████
     ·son   0.653  ████████████████
     ·bird  0.645  ███████████████
+
+    Mind the space: " dog" is one token, but "dog" is three here, d, o and g.
 
     Nobody told the model that a fox is an animal and blue a colour. It had to
     guess what comes after them and where they fit, and words of one kind stand

@@ -11,7 +11,8 @@ A real LLM has the same beginning (a tokenizer and an embedding matrix) and the
 same end (a dot product with every token's vector, a softmax, a draw). In the
 middle it has what ours has not: the transformer, dozens of layers in which every
 token looks at all the tokens before it and changes its vector by what it finds.
-That is why it can follow a story over many pages and ours only over a few words.
+That is why a real LLM can follow a story over many pages and ours only over a few
+words.
 
 >>> logits = [2.0, 1.0, 0.0]
 >>> [round(probability, 3) for probability in softmax(logits)]
@@ -95,6 +96,8 @@ def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     >>> softmax([1003.0, 1002.0, 1001.0]) == softmax([3.0, 2.0, 1.0])
     True
 
+    Any other base in the place of e would do as well; it is the same as another
+    temperature. With e the slope of the loss is simply the error, as lesson 3 saw.
     `temperature` divides the logits first; see below. At 0 all goes to the
     highest logit, and to the lowest id if there are several. A logit of plus
     infinity is certain. Raises ValueError if there is no logit above minus
@@ -186,15 +189,17 @@ def draws_table(probabilities: Vector, draws: int = 10_000, names: Iterable[str]
 # %% Methods for word selection: top-k sampling
 
 def keep_top_k(probabilities: Vector, k: int) -> Vector:
-    """Keep the k most probable tokens; the rest get 0, the kept share it all.
+    """Keep the k most probable tokens; the rest get 0, and the kept are rescaled to add up to 1.
 
-    With k = 3 "apple" and "banana" have no chance any more:
+    At a high temperature (see the next section) even "banana" is drawn often. With
+    k = 3 it has no chance any more:
 
-    >>> print(draws_table(keep_top_k(normalize(CANDIDATES.values()), 3)))
+    >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
+    >>> print(draws_table(keep_top_k(softmax(logits, temperature=10), 3)))
             probability  drawn
-    blue       41.096 %   4072  ██████████
-    clear      30.822 %   3120  ███████
-    cloudy     28.082 %   2808  ███████
+    blue       34.080 %   3361  ████████
+    clear      33.113 %   3359  ████████
+    cloudy     32.807 %   3280  ████████
     apple       0.000 %      0
     banana      0.000 %      0
 
@@ -236,7 +241,8 @@ def temperature_table(logits: Vector, temperatures: Iterable[float] = (0, 0.5, 1
     apple       9.843 %   1017  ██
     banana      9.184 %    883  ██
 
-    All five temperatures side by side:
+    All five temperatures side by side (one block is more than nothing, even where
+    the number is rounded to 0.0):
 
     >>> print(temperature_table(logits))
               T = 0        T = 0.5      T = 1        T = 2        T = 10
@@ -308,7 +314,9 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
     The order matters, since each filter sees only what the one before has left,
     rescaled to 1. Of 0.5, 0.3 and 0.2, top-k = 2 leaves two, which become 0.625 and
     0.375. So for top-p = 0.6 the first alone is enough. The other way round, top-p
-    needs two.
+    needs two. The temperature comes first, for top-p and min-p look at the
+    probabilities. One filter is usually enough; `generate` takes min-p, which
+    adapts to how sure the model is.
 
     >>> logits = [math.log(share) for share in (0.5, 0.3, 0.2)]
     >>> next_token_probabilities(logits, top_k=2, top_p=0.6)
@@ -336,8 +344,11 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_t
     >>> "".join(generate(model, tokenizer, prompt, max_new_tokens=1, temperature=0))
     ' blue'
 
+    But it knows nothing of the sun: of any prompt our model sees only the last four
+    tokens. And don't end a prompt with a space, which belongs to the next word.
+
     Why not always take the best token? After the same few tokens greedy always
-    says the same, so sooner or later it goes round in circles:
+    says the same, so it goes round in circles, unless it meets an end:
 
     >>> prompt = "The dog"
     >>> "".join(generate(model, tokenizer, prompt, max_new_tokens=20, temperature=0))
@@ -377,7 +388,9 @@ def generate_steps(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max
                    min_p: Optional[float] = 0.1, seed: Optional[int] = None) -> Iterator[tuple[int, Vector]]:
     """For each new token, its id and the probabilities from which it was drawn.
 
-    This is the whole loop: ids, logits, probabilities, a draw, and again.
+    This is the whole loop: ids, logits, probabilities, a draw, and again. In front
+    of every prompt stands the end of another story, so an empty one begins a new
+    story.
 
     >>> tokenizer, model = course_model()
     >>> steps = generate_steps(model, tokenizer, "The sky is", 3, seed=0)
@@ -410,7 +423,8 @@ def generate_steps(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max
 def explain_choice(tokenizer: Tokenizer, id: int, probabilities: Vector, count: int = 5) -> str:
     """The most probable candidates for one token as bars, and which one was drawn.
 
-    They are what the filters have left, and share all of the probability.
+    They are what the filters have left, and share all of the probability. (An
+    untrained tokenizer has just the bytes; 97 is "a".)
 
     >>> tokenizer = Tokenizer.train("", 256)
     >>> probabilities = [0.0] * 97 + [0.6, 0.3, 0.1]
