@@ -460,8 +460,8 @@ def exercise_1(answer: list[str]) -> str:
 
         python3 lesson_1_tokens.py --check answers_1.py
 
-    For an answer that uses the lesson, begin the file with the line
-    `from lesson_1_tokens import *`.
+    For an answer that uses the lesson, begin the file with the line `from
+    lesson_1_tokens import *`.
 
     >>> exercise_1(["Is", " it"])
     'These tokens do not join back to the text.'
@@ -525,10 +525,10 @@ def exercise_4(answer: Callable[[list[str], dict[str, int]], float]) -> str:
 def exercise_5(answer: Callable[[str], list[str]]) -> str:
     """For an evening: write a tokenizer that beats `word_tokens`.
 
-    Four in ten of the words in its vocabulary are there because of a comma, a full
-    stop or another sign. `answer_5(text)` cuts any text into tokens that join back to it. On
-    corpus.txt it may use up to 17,000 tokens, and at most 1,400 different ones;
-    and no token may hold two words.
+    Four in ten of the words in its vocabulary are there because of a comma, a
+    full stop or another sign. `answer_5(text)` cuts any text into tokens that
+    join back to it. On corpus.txt it may use up to 17,000 tokens, and at most
+    1,400 different ones; and no token may hold two words.
 
     >>> exercise_5(word_tokens)
     'It makes 13733 tokens, 2138 of them different, and that is too many.'
@@ -740,7 +740,8 @@ def check_answers(lesson: ModuleType, path: Union[str, Path]) -> int:
     """Check a learner's file against the exercises of a lesson: a yes or a hint for each.
 
     The file is Python. It gives `answer_1` a value, or defines a function of that
-    name where the exercise asks for one. Returns how many answers are not right yet.
+    name where the exercise asks for one. Returns how many answers are not right
+    yet.
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "answers.py")

@@ -1,10 +1,10 @@
 """Lesson 2: coding our own tokenizer. And then opening everybody's.
 
 Lesson 1 left a question: which pieces of words make the best tokens? Byte-pair
-encoding (BPE) answers it by counting. Begin with bytes, the 256 numbers that text is
-stored as. Find the pair of neighbours that occurs most often, make it one new
-token, and do it again. After a few hundred rounds the common words are whole
-and the rare ones in parts.
+encoding (BPE) answers it by counting. Begin with bytes, the 256 numbers that text
+is stored as. Find the pair of neighbours that occurs most often, make it one new
+token, and do it again. After a few hundred rounds the common words are whole and
+the rare ones in parts.
 
     t h e   →   th e   →   the
 
@@ -161,8 +161,7 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
 
     Wikipedia's example, "aaabdaaabac": first "aa" becomes 256, then "ab" 257 (the
     pair of 256 and "a" is as common, but of equal ones that with the lower ids is
-    taken), and then the two together 258.
-    What is left of it is "258 d 258 a c".
+    taken), and then the two together 258. What is left of it is "258 d 258 a c".
 
     >>> train_merges_simply("aaabdaaabac", 259)
     {(97, 97): 256, (97, 98): 257, (256, 257): 258}
@@ -617,9 +616,9 @@ def _cut_out(names: set[str], text: str) -> list[str]:
 def byte_letters() -> dict[int, str]:
     """The letter that stands for each byte in a tokenizer.json.
 
-    JSON holds text, and not every sequence of bytes is text. So GPT-2 gave each byte
-    a letter that can be printed. 188 bytes have one of their own. The other 68,
-    such as the space and the newline, get the characters from 256 on: that is
+    JSON holds text, and not every sequence of bytes is text. So GPT-2 gave each
+    byte a letter that can be printed. 188 bytes have one of their own. The other
+    68, such as the space and the newline, get the characters from 256 on: that is
     where Ġ and Ċ come from.
 
     >>> letters = byte_letters()
@@ -801,12 +800,12 @@ def write_whole(path: Union[str, Path], data: bytes) -> None:
 def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
     r"""Turn the pattern language of real tokenizers into Python's, which has no \p.
 
-    (Those who don't care for patterns can go on to the next section.) Unicode puts each
-    character into a category of two letters, such as Lu, an upper-case letter.
-    \p{Lu} asks for both of them, and \p{L}, any letter, only for the first.
-    `unicodedata` knows the category of each character, so we write the class out.
-    \s is written out too, for Python counts four control characters as spaces
-    that Unicode does not.
+    (Those who don't care for patterns can go on to the next section.) Unicode
+    puts each character into a category of two letters, such as Lu, an upper-case
+    letter. \p{Lu} asks for both of them, and \p{L}, any letter, only for the
+    first. `unicodedata` knows the category of each character, so we write the
+    class out. \s is written out too, for Python counts four control characters as
+    spaces that Unicode does not.
 
     >>> compile_pattern(r"\p{L}+", "abc123xyz").pattern
     '[\\ud800\\U00000061-\\U00000063\\U00000078-\\U0000007a]+'

@@ -1,9 +1,9 @@
 """Lesson 3: embeddings. Every token becomes a vector, and the vectors are learned.
 
 Lesson 2 made every text a row of ids. But an id is only a number in a list: there
-is nothing of a car in the 4, and it is no nearer to 5 than to 500. So the first thing that a language model does with
-an id is to look up a vector, the embedding of the token, and from there on it
-works with vectors alone. Similar tokens have
+is nothing of a car in the 4, and it is no nearer to 5 than to 500. So the first
+thing that a language model does with an id is to look up a vector, the embedding
+of the token, and from there on it works with vectors alone. Similar tokens have
 similar vectors. Nobody writes these down. They are learned, by predicting the
 next token again and again.
 
@@ -240,8 +240,9 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
 def bits(probability: float) -> float:
     """The loss: how surprised one is by what came, in bits.
 
-    If the model gave a probability of 1 to the token that came, it is not surprised.
-    One half is the surprise of a tossed coin, one bit; a quarter is two coins.
+    If the model gave a probability of 1 to the token that came, it is not
+    surprised. One half is the surprise of a tossed coin, one bit; a quarter is
+    two coins.
 
     >>> bits(0.5), bits(0.25), bits(0.001) > 9
     (1.0, 2.0, True)
@@ -278,8 +279,9 @@ class EmbeddingModel:
     [1.8, 0.4, 0.1, 0.1]
 
     Why two halves? One vector for both jobs would say that what follows " dog" is
-    like " dog" itself. A transformer changes the vectors on the way from the first
-    job to the second, so many LLMs need only one matrix. Ours has nothing in between.
+    like " dog" itself. A transformer changes the vectors on the way from the
+    first job to the second, so many LLMs need only one matrix. Ours has nothing
+    in between.
     """
 
     def __init__(self, inputs: Matrix, outputs: Matrix, biases: Vector, weights: Vector,
@@ -375,10 +377,10 @@ class EmbeddingModel:
         What was too probable gets a lower logit, and the right one a higher. A
         logit is a dot product, so both of its sides move (the chain rule says how
         far). A candidate's second half moves along the prediction, or away from
-        it. The prediction moves along the second halves, away from those that were
-        too        probable; and as it is a sum of vectors, each of them is moved, the more
-        the larger its weight. `shrink` pulls the vectors that move a little towards
-        0, so that what was seen once does not count too much.
+        it. The prediction moves along the second halves, away from those that
+        were too probable; and as it is a sum of vectors, each of them is moved,
+        the more the larger its weight. `shrink` pulls the vectors that move a
+        little towards 0, so that what was seen once does not count too much.
         """
         latest_first, keep = ids[:-len(self.weights) - 1:-1], 1 - rate * shrink
         inputs, outputs = self.inputs, self.outputs
@@ -448,10 +450,10 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 48, reach: in
                 after_pass: Optional[Callable[[int, EmbeddingModel], None]] = None) -> EmbeddingModel:
     """Learn a model from a text, given as ids: read it a few times, in random order.
 
-    An exact step, as above, moves the vectors of the whole vocabulary. To train in
-    seconds, each step asks an easier question: here are the token that came and ten
-    fakes; which is the real one? Four fakes (`near`) are drawn from all the tokens that ever
-    followed the last one, six (`far`) from anywhere.
+    An exact step, as above, moves the vectors of the whole vocabulary. To train
+    in seconds, each step asks an easier question: here are the token that came
+    and ten fakes; which is the real one? Four fakes (`near`) are drawn from all
+    the tokens that ever followed the last one, six (`far`) from anywhere.
 
     Say that a candidate is in the list of eleven. By the model's guess it is there
     as the real token m = e^logit times, and by our drawing n times as a fake. So
@@ -582,11 +584,11 @@ MAP_WORDS = ("dog cat fox horse bird duck cow fish mouse boy girl man woman moth
 def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> Matrix:
     """The directions in which the rows of a matrix differ most, best first.
 
-    Each is found by power iteration: begin with any direction, take its dot product
-    with each row, add up the rows, each times its dot product, and scale the sum to
-    length 1; again and again. The strongest direction wins. For the next one, what points
-    in the directions before is taken away. Here all points lie near a line that
-    climbs 1 in 2:
+    Each is found by power iteration: begin with any direction, take its dot
+    product with each row, add up the rows, each times its dot product, and scale
+    the sum to length 1; again and again. The strongest direction wins. For the
+    next one, what points in the directions before is taken away. Here all points
+    lie near a line that climbs 1 in 2:
 
     >>> rows = [[0, 0], [2, 1.1], [4, 1.9], [6, 3]]
     >>> [round(number, 2) for number in principal_components(rows)[0]]
