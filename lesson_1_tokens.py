@@ -460,8 +460,9 @@ def exercise_1(answer: list[str]) -> str:
 
         python3 lesson_1_tokens.py --check answers_1.py
 
-    For an answer that uses the lesson, begin the file with the line `from
-    lesson_1_tokens import *`.
+    For an answer that uses the lesson, the file has to begin with
+
+        from lesson_1_tokens import *
 
     >>> exercise_1(["Is", " it"])
     'These tokens do not join back to the text.'

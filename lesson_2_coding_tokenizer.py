@@ -663,8 +663,8 @@ def _settings_of(file: dict) -> dict:
     _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) and max(ids.values()) < 2 ** 32,
              "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
     _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
-    vocabulary, merges = _read_vocabulary(ids), _read_merges(model["merges"], ids)
     added = file.get("added_tokens") or []
+    vocabulary, merges = _read_vocabulary(ids, added), _read_merges(model["merges"], ids)
     _check_added(added, ids)
     return {"vocabulary": vocabulary, "merges": merges,
             "added_tokens": {token["content"]: token["id"] for token in added},
@@ -680,8 +680,8 @@ def _check_name(token: str, id: int, vocabulary: dict[bytes, int]) -> None:
     if not _bytes_of_letters().keys() >= {*map(ord, token)}:
         return
     same = letters_to_bytes(token)
-    if same in vocabulary and (vocabulary[same] != id or same != text_to_bytes(token)):
-        raise ValueError(f"the added token {token!r} is also the name of token {vocabulary[same]}, {same!r}")
+    if same != text_to_bytes(token) or vocabulary.get(same, id) != id:
+        raise ValueError(f"the added token {token!r} would be read as byte letters, as the token {same!r}; choose another")
 
 
 def _check_added(added: list[dict], ids: dict[str, int]) -> None:
@@ -698,7 +698,7 @@ def _check_added(added: list[dict], ids: dict[str, int]) -> None:
                  f"its added token {content!r} is to be normalized, and is not in NFC")
         _require(id == ids.get(content, following),
                  f"its added token {content!r} has the id {id}, and {ids.get(content, following)} was to be next")
-        following = max(following, id + 1)
+        following += content not in ids
         taken.add(id)
 
 
@@ -716,14 +716,15 @@ def _steps(part: Optional[dict], key: str) -> list[dict]:
     return [step for inner in part[key] for step in _steps(inner, key)]
 
 
-def _read_vocabulary(ids: dict[str, int]) -> dict[bytes, int]:
+def _read_vocabulary(ids: dict[str, int], added: list[dict]) -> dict[bytes, int]:
     """Turn the letters of each token back into bytes."""
     byte_of = _bytes_of_letters()
     try:
         tokens = [codecs.charmap_encode(letters, "strict", byte_of)[0] for letters in ids]
-    except UnicodeEncodeError:      # one is not written in byte letters: an added token
-        tokens = [letters_to_bytes(letters) if byte_of.keys() >= {*map(ord, letters)} else text_to_bytes(letters)
-                  for letters in ids]
+    except UnicodeEncodeError:      # some are not written in byte letters: added tokens
+        raw = {letters for letters in ids if not byte_of.keys() >= {*map(ord, letters)}}
+        _require(raw <= {token["content"] for token in added}, "a token in its vocabulary is not in byte letters")
+        tokens = [text_to_bytes(letters) if letters in raw else letters_to_bytes(letters) for letters in ids]
     vocabulary = dict(zip(tokens, ids.values()))
     _require(len(vocabulary) == len(ids), "two tokens in its vocabulary stand for the same bytes")
     missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
@@ -842,7 +843,7 @@ def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
     return compiled
 
 
-_PATTERN_TOKENS = (r"\\[pP]\{\^?\w*\}|\\.|\[\^?\]?|\(\?i:[^)]*(?:\(|\\[pP])|\(\?[a-zA-Z-]*[):>]?"
+_PATTERN_TOKENS = (r"\\[pP]\{\^?\w*\}|\\.|\[\^?\]?|\(\?i:[^)]*(?:\(|\\[pP]|[iI]|\w-|[^\x00-\x7f]|ss|st|ff|fl)|\(\?[a-zA-Z-]*[):>]?"
                    r"|[?*+}]\+|\{\d+\}\?|&&|--|\|\||~~|.")
 _LINE_BORDERS = {"^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
 
@@ -850,7 +851,7 @@ _LINE_BORDERS = {"^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
 def _reads_otherwise(token: str, in_class: bool) -> bool:
     """Is this part of a pattern one that `re` lacks or understands in another way?"""
     if token[0] == "\\":
-        return token == "\\" or token[1].isalnum() and token[1] not in "nrtfvaxu0"
+        return token == "\\" or token[1].isalnum() and token[1] not in "nrtfvau0"
     if in_class:
         return token[0] == "[" or token in ("&&", "--", "||", "~~")
     if token[:2] == "(?":
