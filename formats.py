@@ -16,7 +16,7 @@ import threading
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, Optional, Union
 
@@ -304,6 +304,50 @@ def check_name(token: str, id: int, vocabulary: dict[bytes, int]) -> None:
         return
     if same != token.encode("utf-8") or vocabulary.get(same, id) != id:
         raise ValueError(f"the added token {token!r} would be read as byte letters, as the token {same!r}; choose another")
+
+
+# %% Cut a text by the rules of its tokenizer
+
+def cut_text(text: str, special_tokens: dict[str, int], rules: Rules,
+             allowed: Union[str, Iterable[str]]) -> Iterator[Union[int, list[str]]]:
+    """Cut a text as Hugging Face does: the id of each special token that is allowed, and lists of words between them.
+
+    >>> list(cut_text("The cat<end>!", {"<end>": 256}, Rules(), "all"))
+    [['The', ' cat'], 256, ['!']]
+    """
+    if isinstance(allowed, str) and allowed != "all":
+        raise ValueError(f'allowed_special is a set of tokens or "all", not {allowed!r}')
+    names = special_tokens.keys() & (special_tokens if allowed == "all" else rules.always.union(allowed))
+    late = frozenset(names & rules.normalized)
+    for place, part in enumerate(cut_out(text, frozenset(names - late))):
+        if place % 2:
+            yield special_tokens[part]
+            continue
+        part = unicodedata.normalize("NFC", part) if rules.nfc else part
+        for inner_place, piece in enumerate(cut_out(part, late)):
+            yield special_tokens[piece] if inner_place % 2 else _words(piece, rules.patterns)
+
+
+def _words(text: str, patterns: Iterable[str]) -> list[str]:
+    words = [text]
+    for pattern in patterns:
+        words = list(filter(None, chain.from_iterable(map(compile_pattern(pattern, text).split, words))))
+    return words
+
+
+def cut_out(text: str, names: frozenset[str]) -> list[str]:
+    """Cut a text before and after each of the names; every second part is a name, and the longest name wins.
+
+    >>> cut_out("one<a>two", frozenset(["<a>"]))
+    ['one', '<a>', 'two']
+    """
+    return _pattern_of(names).split(text) if names else [text]
+
+
+@lru_cache(maxsize=16)
+def _pattern_of(names: frozenset[str]) -> "re.Pattern[str]":
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
 
 
 # %% The split patterns of tokenizers
