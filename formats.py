@@ -135,8 +135,8 @@ def _check(part: dict, name: str, kind: str, allowed: Optional[dict] = None) -> 
     for key, value in part.items():
         rule = allowed.get(key, ())
         fits = value in rule if isinstance(rule, tuple) else isinstance(value, rule)
-        _require(fits and not (rule is int and isinstance(value, bool)),
-                 f"{prefix}asks for {key} {str(value)[:40]!r}" + ("" if rule else ", which is not known here"))
+        if not fits or rule is int and isinstance(value, bool):
+            raise ValueError(f"{prefix}asks for {key} {str(value)[:40]!r}" + ("" if rule else ", which is not known here"))
 
 
 def _steps(part: Optional[dict], kind: str, key: str) -> list[dict]:
@@ -171,15 +171,13 @@ def _read_vocabulary(ids: dict[str, int], added: set[str]) -> dict[bytes, int]:
 
 def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
-    read = {}
-    for merge in merges:
-        parts = merge.split(" ") if isinstance(merge, str) else merge
-        _require(isinstance(parts, list) and len(parts) == 2, f"{merge!r} in its merges is not a pair")
-        left, right = parts
-        try:
-            read[ids[left], ids[right]] = ids[left + right]
-        except KeyError as error:
-            raise ValueError(f"a merge needs the token {error.args[0]!r}, which is not in its vocabulary") from None
+    _require({*map(type, merges)} <= {str, list}, "its merges are neither texts nor lists")
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    _require({*map(len, pairs)} <= {2}, "one of its merges is not a pair")
+    try:
+        read = {(ids[left], ids[right]): ids[left + right] for left, right in pairs}
+    except KeyError as error:
+        raise ValueError(f"a merge needs the token {error.args[0]!r}, which is not in its vocabulary") from None
     _require(len(read) == len(merges), "it lists a merge twice")
     return read
 
@@ -365,16 +363,11 @@ _OUTSIDE = re.compile(rf"(?P<category>{_CATEGORY})|(?P<begin>\[\^?(?:-|(?!\])))|
                       r"|(?P<open>\((?:\?:|\?<?[=!])?(?![?*+{]))|(?P<close>\))|(?P<line>[\^$])"
                       rf"|(?P<plain>{_QUANTIFIER}|{_ESCAPE}|[^\\?*+{{}}()\[\]^$])")
 _LINE_BORDERS = {"^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
-_ASCII = "".join(map(chr, range(0x80)))
-# With Latin letters and the usual signs always there, most texts share one compiled pattern.
-_COMMON = "".join(map(chr, [*range(0x250), *range(0x2000, 0x2070)]))
-
 
 def compile_pattern(pattern: str, text: str) -> "re.Pattern[str]":
     r"""Turn a split pattern into Python's `re`; its `split` cuts the text into matches and the gaps between them.
 
-    `re` has no \p{L} for "any letter", so the class is written out. A class of all
-    130,000 letters would be slow; those of the text are enough.
+    `re` has no \p{L} for "any letter", so the class is written out, for the characters that the text may have.
 
     >>> [word for word in compile_pattern(r"\p{L}+", "").split("one, two") if word]
     ['one', ', ', 'two']
@@ -386,7 +379,23 @@ def compile_pattern(pattern: str, text: str) -> "re.Pattern[str]":
     Traceback (most recent call last):
     ValueError: the split pattern has '\\p{Han}+', which Python's re may read in another way
     """
-    return _compile(pattern, _ASCII if text.isascii() else "".join(sorted({*_COMMON, *text})))
+    return _compile(pattern, _alphabet(text))
+
+
+def _alphabet(text: str) -> str:
+    """Characters, in order, among which are those of the text: its own, or, if it is short, those of many texts."""
+    if text.isascii():
+        return _characters(0x80)
+    if len(text) < 20_000:
+        for end in (0x300, 0x10000, 0x20000):
+            if max(text) < chr(end):
+                return _characters(end)
+    return "".join(sorted({*_characters(0x80), *text}))
+
+
+@lru_cache(maxsize=4)
+def _characters(end: int) -> str:
+    return "".join(map(chr, range(end)))
 
 
 @lru_cache(maxsize=64)
@@ -433,17 +442,27 @@ def _without_looking_around(tokens: list[tuple[str, str]]) -> str:
     return "".join(loose)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _members(token: str, alphabet: str) -> str:
     """Write \\p{L}, \\P{L}, \\s and the like as ranges of the characters in an alphabet."""
     name = re.sub(r"\W", "", token[2:])
     categories = name or {"s": ("Z", "Cc space"), "d": "Nd"}[token[1].lower()]
     negative = token[1].isupper() != ("^" in token)
     ranges = []
-    for (inside, _), run in groupby(alphabet, lambda c: (_category(c).startswith(categories) != negative, c > "\uffff")):
-        first, *_, last = [*run] * 2
+    for (inside, _), run in groupby(_runs(alphabet), lambda run: (run[0].startswith(categories) != negative, run[1] > "\uffff")):
+        (_, first, _), *_, (_, _, last) = [*run] * 2
         ranges += [f"\\U{ord(first):08x}-\\U{ord(last):08x}"] * inside
     return "".join(ranges) or "\\ud800"     # a class can't be empty, and this is in no text
+
+
+@lru_cache(maxsize=8)
+def _runs(alphabet: str) -> list[tuple[str, str, str]]:
+    """Runs of neighbours of one category: the category, and the first and the last character."""
+    runs = []
+    for category, run in groupby(alphabet, _category):
+        first, *_, last = [*run] * 2
+        runs.append((category, first, last))
+    return runs
 
 
 def _category(character: str) -> str:

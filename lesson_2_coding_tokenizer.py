@@ -580,10 +580,10 @@ def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -
     True
     """
     end, after, before = len(ids), list(range(1, len(ids) + 1)), list(range(-1, len(ids) - 1))
-    heap = [(ranks[pair], place) for place, pair in enumerate(zip(ids, ids[1:])) if pair in ranks]
+    heap = [ranks[pair] * end + place for place, pair in enumerate(zip(ids, ids[1:])) if pair in ranks]
     heapq.heapify(heap)
     while heap:
-        rank, left = heapq.heappop(heap)
+        rank, left = divmod(heapq.heappop(heap), end)
         right = after[left]
         if right == end or ranks.get((ids[left], ids[right])) != rank:
             continue
@@ -593,7 +593,7 @@ def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -
             before[following] = left
         for first, second in ((before[left], left), (left, following)):
             if first >= 0 and second < end and (ids[first], ids[second]) in ranks:
-                heapq.heappush(heap, (ranks[ids[first], ids[second]], first))
+                heapq.heappush(heap, ranks[ids[first], ids[second]] * end + first)
     return [id for id in ids if id is not None]
 
 
