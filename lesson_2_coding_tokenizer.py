@@ -7,7 +7,7 @@ its first word. Here you write the program that decides it: byte-pair encoding (
 
 Start with bytes, the 256 numbers that text is stored as. Find the two neighbours that
 stand side by side most often, make the pair one new token, and do it again. After a few
-hundred rounds the common words are whole, and the rare ones still in pieces:
+hundred rounds the common words are whole, and the rare ones still in pieces (· is a space):
 
              t|h|e|·|c|a|t|·|a|n|d|·|t|h|e|·|h|a|t|·|a|n|d|·|t|h|e|·|m|a|t
     a + t    t|h|e|·|c|at|·|a|n|d|·|t|h|e|·|h|at|·|a|n|d|·|t|h|e|·|m|at
@@ -45,7 +45,6 @@ from lesson_1_tokens import CORPUS, corpus_stories, letter_tokens, sentence_toke
 
 END_OF_TEXT = "<|endoftext|>"
 COURSE_VOCAB_SIZE = 1600
-
 
 
 # %% Bytes first
@@ -269,8 +268,8 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     车      3              3  1
     🌲      4              4  1
 
-    Lesson 1 took the longest piece that fits, then the next. Why not here? This course's
-    tokenizer knows the tokens " her", "self" and " hers". The longest piece leads astray:
+    Lesson 1 took the longest piece that fits, then the next. Why not here? The tokenizer of
+    this course knows the tokens " her", "self" and " hers". The longest piece leads astray:
 
     >>> from lesson_1_tokens import subword_tokens
     >>> merges = course_tokenizer().merges
@@ -334,8 +333,10 @@ class Tokenizer:
         self.merges, self.rules = merges, rules
         self.special_tokens = special_tokens or {}
         self.first_ids = list(rules.first_ids)      # they belong before a text
-        learned = token_bytes(merges)
-        self._learned = vocabulary or dict(zip(learned.values(), learned))
+        if vocabulary is None:
+            tokens = token_bytes(merges)
+            vocabulary = dict(zip(tokens.values(), tokens))
+        self._learned = vocabulary
         names = map(text_to_bytes, self.special_tokens)
         special = dict(zip(names, self.special_tokens.values()))
         self.vocabulary = {**self._learned, **special}
@@ -703,7 +704,7 @@ def course_tokenizer() -> Tokenizer:
     Now any text is a row of ids. But what does a model do with a number such as 844? It looks
     up a vector for it: that is lesson 3.
     """
-    seen, _ = corpus_stories()      # what is held out must not shape the tokens
+    seen, _ = corpus_stories()      # what is held out shapes no tokens
     text = "\n\n".join(seen)
     return Tokenizer.train(text, COURSE_VOCAB_SIZE, [END_OF_TEXT])
 
@@ -791,7 +792,7 @@ def exercise_3(answer: list[str]) -> str:
     if not isinstance(answer, list) or len(answer) != 3:
         return f"Three strings are wanted, such as ['ab', ' a', 'b'], and not {answer!r}."
     if answer == right:
-        return "Yes: the third was a tie of four pairs that occur once, and the space has the lowest id."
+        return "Yes: the third was a tie of four pairs, and of these the space and t have the lowest ids."
     agree = [mine == theirs for mine, theirs in zip(answer, right)].index(False)
     return (f"Right so far: {agree}. Now count again, with each merged pair as one token." if agree else
             "How often does each pair of letters occur in all three words together?")
