@@ -335,7 +335,8 @@ def test_the_fast_trainer_learns_what_the_simple_one_learns():
 
 
 def test_a_class_of_a_pattern_is_what_unicodedata_says():
-    characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+    points = [*range(0xD800), *range(0xE000, 0x21000), *range(0xE0000, 0xE0200), 0x10FFFF]
+    characters = list(map(chr, points))
     for text in ("".join(characters), *("".join(random.Random(seed).sample(characters[:limit], 100))
                                         for seed, limit in enumerate([0x80, 0x300, 0x1000, 0x10000, 0x20000, 0x100000]))):
         for pattern, name in ((r"\p{L}", "L"), (r"[^\P{Lu}]", "Lu"), (r"[\p{N}]", "N"), (r"\p{Zs}", "Zs"), (r"[^\P{P}]", "P")):
