@@ -342,6 +342,7 @@ class Tokenizer:
         self.vocabulary = {**self._learned, **special}
         self._bytes_of = dict(zip(self._learned.values(), self._learned))
         self._bytes_of.update(zip(special.values(), special))
+        self._byte_ids = [vocabulary[bytes([byte])] for byte in range(256)]
         self._ranks = dict(zip(merges, range(len(merges))))
         self._word_ids = lru_cache(maxsize=200_000)(self._encode_word)
         check_names(self.special_tokens, self._learned)
@@ -396,7 +397,7 @@ class Tokenizer:
         data = text_to_bytes(word)
         if self.rules.ignore_merges and data in self._learned:
             return [self._learned[data]]
-        return [self._learned[data[place:place + 1]] for place in range(len(data))]
+        return [self._byte_ids[byte] for byte in data]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Turn ids back into bytes.
@@ -574,9 +575,10 @@ def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -
         after[left] = following = after[right]
         if following < end:
             before[following] = left
-        for first, second in ((before[left], left), (left, following)):
-            if first >= 0 and second < end and (ids[first], ids[second]) in ranks:
-                heapq.heappush(heap, ranks[ids[first], ids[second]] * end + first)
+            if (ids[left], ids[following]) in ranks:
+                heapq.heappush(heap, ranks[ids[left], ids[following]] * end + left)
+        if before[left] >= 0 and (ids[before[left]], ids[left]) in ranks:
+            heapq.heappush(heap, ranks[ids[before[left]], ids[left]] * end + before[left])
     return [id for id in ids if id is not None]
 
 
