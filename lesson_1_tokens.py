@@ -459,7 +459,7 @@ def _compare(answer: object, right: list, remark: str, hint: str) -> str:
 
 # %% On the command line
 
-HELP = """Lesson 1: how text becomes tokens. Without a text or an option it plays the lesson.
+HELP = """Lesson 1: text to tokens. Without a text or an option it plays the lesson.
   text          cut into sentences, words, letters and subwords, with their ids
 for example: python3 lesson_1_tokens.py "The cat is sleeping."
 """
