@@ -6,7 +6,7 @@ sentence can cost five times as much in Greek as in English. Why?
 
 A large language model (LLM) never sees a letter. Your text is cut into tokens, which
 are pieces from a fixed list, the vocabulary, and each piece is replaced with its number
-in that list, its id. The ids are all that the model gets. This is what Qwen2.5 reads:
+in that list, its id. The ids are all that the model gets. Here is what Qwen2.5 reads:
 
     How   many    r   are   there   in   strawberry   ?
     4340  1657   435  525   1052    304  72600        30
@@ -48,7 +48,7 @@ def build_vocabulary(tokens: list[str]) -> dict[str, int]:
     {'the': 0, 'car': 1, '<UNK>': 2}
 
     The last id is for "<UNK>", the unknown: all that nobody thought of. (If "<UNK>" is
-    one of the tokens, it has its id from there.) Any string can be a token:
+    among the tokens, it gets its id there.) Any string can be a token:
 
     >>> kinds = ["car", "b", "123", "🌲", "车", "The sun rises in the east.",
     ...          "我们正在学习人工智能", "a1停车b2爱c3!@#"]
@@ -109,7 +109,7 @@ def companions(tokens: list[str], token: str, count: int = 4) -> list[tuple[str,
     ' is' [(' a', 36), (' the', 22), (' not', 13), (' in', 7)]
     ' was' [(' a', 33), (' the', 12), (' so', 6), (' in', 4)]
 
-    Even if you could not read, you could tell that " is" and " was" do the same work.
+    Even if you could not read, this would tell you that " is" and " was" work alike.
     Letters keep company, too, and Chinese characters: 火车, a "fire car", is a train.
 
     >>> letters = letter_tokens(read_text(CORPUS))
@@ -146,11 +146,10 @@ def word_tokens(text: str) -> list[str]:
     ['one', ' ', ' two', '\\n', '\\t', 'three', ' ']
 
     Why before the word, and not after it? A model writes from left to right. When it
-    comes to a word, it knows what stands before it, and so whether it needs a space.
-    What will come after the word, it does not know yet. With spaces after words it
-    would have to choose between "sky " and "sky" on the spot: will another word follow,
-    or a full stop? And what it learns about the sky would be shared out between two
-    tokens. Count them in the stories, with the space before the word, then after it:
+    comes to a word, it knows whether a space is due. What will come after the word, it
+    does not know yet. With spaces after words it would have to choose between "sky "
+    and "sky" on the spot: will another word follow, or a full stop? And what it learns
+    about the sky would be shared out. Count the two in the stories, cut in both ways:
 
     >>> text = read_text(CORPUS)
     >>> before, after = re.findall(r" ?\\w+", text), re.findall(r"\\w+ ?", text)
@@ -184,29 +183,31 @@ CUTTERS = {"sentences": sentence_tokens, "words": word_tokens,
 def cost_table(text: str) -> str:
     """Count the tokens of a text, cut in each of the three ways.
 
+    A short sentence takes 1 token, 9 or 44. Below it are all the stories:
+
     >>> fox = "The quick brown fox jumps over the lazy dog."
     >>> [len(cut(fox)) for cut in CUTTERS.values()]
     [1, 9, 44]
     >>> print(cost_table(read_text(CORPUS)))
                tokens  distinct  seen once   cost
-    sentences    1157      1146        99%     1x  ▍
+    sentences    1157      1146        99%   1.0x  ▍
     words       13733      2138        51%  11.9x  █████▏
     letters     64656        80        21%  55.9x  ████████████████████████
 
     "Distinct" is the size of the vocabulary. It has a price, too: for each token that a
     model writes, it computes a probability for every entry. Letters get by with 80.
     Words need 2,138, and all of English would take millions. Sentences have no end:
-    nearly all are new. And half of the words are seen only once, too seldom to learn.
+    nearly all are new. And half of the distinct words were seen once, too seldom to
+    learn what they mean.
     """
-    sentences = max(1, len(sentence_tokens(text)))
+    characters, sentences = max(1, len(text)), max(1, len(sentence_tokens(text)))
     rows = [["", "tokens", "distinct", "seen once", "cost", ""]]
     for name, cut in CUTTERS.items():
         tokens = cut(text)
         counts = Counter(tokens)
         once = list(counts.values()).count(1) / max(1, len(counts))
-        cost = round(len(tokens) / sentences, 1)
-        rows.append([name, len(tokens), len(counts), f"{once:.0%}", f"{cost:g}x",
-                     bar(len(tokens) / max(1, len(text)))])
+        rows.append([name, len(tokens), len(counts), f"{once:.0%}",
+                     f"{len(tokens) / sentences:.1f}x", bar(len(tokens) / characters)])
     return table(rows)
 
 
@@ -303,7 +304,7 @@ def subword_tokens(text: str, subwords: list[str]) -> list[str]:
 def commonest_words(text: str) -> list[str]:
     """The distinct words of a text, the commonest first: pieces to begin with.
 
-    Cut a sentence with the first thousand of the stories, then cut two from abroad:
+    With a thousand words of the stories, cut a sentence, and then its translations:
 
     >>> pieces = commonest_words(read_text(CORPUS))[:1000]
     >>> for text in ("The sky is blue.", "Der Himmel ist blau.", "天空是蓝的。"):
@@ -330,9 +331,8 @@ def subword_tradeoff(text: str) -> str:
       2134        2214   13733  █████▏
 
     The first ten pieces save over 1,000 tokens each, the last 1,134 only four each. The
-    first line is letters, the last is words, and subwords are all that lies between.
-    Nearly every model of today is there, with 30,000 to 260,000 tokens. (Some day whole
-    words, or no pieces at all, may do better.)
+    top row is letters, the bottom row is words, and nearly all models of today are in
+    between, with 30,000 to 260,000 tokens. (Whole words may have their day yet.)
     """
     words = commonest_words(text)
     rows = [["pieces", "vocabulary", "tokens", ""]]
@@ -354,17 +354,14 @@ def plain_token(entry: str) -> str:
     """Read an entry of a real vocabulary: Ġ stands for a space, Ċ for a newline.
 
     In a list, spaces and newlines would be hard to see. So they are written as signs
-    that you can see, those 256 places further on in Unicode's table of all characters.
+    that you can see. (Lesson 2 has the rule behind it.)
 
-    >>> chr(ord(" ") + 256), chr(ord("\\n") + 256)
-    ('Ġ', 'Ċ')
     >>> [plain_token(entry) for entry in QWEN_ENTRIES]
     ['sh', 'ual', 'Type', 'son', 'new', 'ern', ' ag', 'AR', '];\\n']
 
-    So 933 is " ag", as in " again". The ids run from 0 to 151664. As they begin with 0,
-    they are 151665. People chose 22 of them, such as the one for the end of a text. 256
-    are the single bytes of which text is made. The other 151,387 were found by
-    counting.
+    So 933 is " ag", as in " again". The ids run from 0 to 151664, and so there are
+    151665 tokens. People chose 22 of them, such as the one for the end of a text. The
+    single bytes are 256 more. All the others, 151,387, were found by counting.
     """
     return entry.replace("Ġ", " ").replace("Ċ", "\n")
 
@@ -372,8 +369,8 @@ def plain_token(entry: str) -> str:
 # %% Next: coding our own tokenizer
 # Back to the first page. How many r's are there in 72600? The number does not say, nor
 # how the token reads backwards. A model can only learn that by heart, token by token,
-# from texts that happen to spell it out. What is missing is how to find good pieces.
-# Lesson 2 finds them: you write a real tokenizer, train it, and open Qwen2.5's with it.
+# from texts that happen to spell it out. What is missing is how to find good pieces. In
+# lesson 2 you write the program that finds them, and open Qwen2.5's own file with it:
 #
 #     python3 lesson_2_coding_tokenizer.py --step
 
