@@ -12,8 +12,8 @@ in that list, its id. The ids are all that the model gets. Here is what Qwen2.5 
     4340  1657   435  525   1052    304  72600        30
 
 So how many r's are there in 72600? And what is 72600 backwards? As for the bill, you
-pay by the token, and the first sentence of the Universal Declaration of Human Rights
-takes Qwen2.5 13 tokens in English, but 71 in Greek. By the end of lesson 2 you will
+pay by the token, and with Qwen2.5 the first sentence of the Universal Declaration of
+Human Rights is 13 tokens in English, but 71 in Greek. By the end of lesson 2 you will
 have written the program that makes such numbers, and you will know why it makes these.
 
 We begin with words. What comes after `>>>` is Python, with its result below. (To try
@@ -149,7 +149,7 @@ def word_tokens(text: str) -> list[str]:
     comes to a word, it knows whether a space is due. What will come after the word, it
     does not know yet. With spaces after words it would have to choose between "sky "
     and "sky" on the spot: will another word follow, or a full stop? And what it learns
-    about the sky would be shared out. Count the two in the stories, cut in both ways:
+    about the sky would be split in two. Count both in the stories, cut in both ways:
 
     >>> text = read_text(CORPUS)
     >>> before, after = re.findall(r" ?\\w+", text), re.findall(r"\\w+ ?", text)
@@ -183,11 +183,12 @@ CUTTERS = {"sentences": sentence_tokens, "words": word_tokens,
 def cost_table(text: str) -> str:
     """Count the tokens of a text, cut in each of the three ways.
 
-    A short sentence takes 1 token, 9 or 44. Below it are all the stories:
-
     >>> fox = "The quick brown fox jumps over the lazy dog."
     >>> [len(cut(fox)) for cut in CUTTERS.values()]
     [1, 9, 44]
+
+    These are all the stories. Again letters cost about five times as much as words:
+
     >>> print(cost_table(read_text(CORPUS)))
                tokens  distinct  seen once   cost
     sentences    1157      1146        99%   1.0x  ▍
@@ -200,14 +201,14 @@ def cost_table(text: str) -> str:
     nearly all are new. And half of the distinct words were seen once, too seldom to
     learn what they mean.
     """
-    characters, sentences = max(1, len(text)), max(1, len(sentence_tokens(text)))
+    sentences, letters = len(sentence_tokens(text)) or 1, len(text) or 1
     rows = [["", "tokens", "distinct", "seen once", "cost", ""]]
     for name, cut in CUTTERS.items():
-        tokens = cut(text)
-        counts = Counter(tokens)
-        once = list(counts.values()).count(1) / max(1, len(counts))
-        rows.append([name, len(tokens), len(counts), f"{once:.0%}",
-                     f"{len(tokens) / sentences:.1f}x", bar(len(tokens) / characters)])
+        counts = Counter(cut(text))
+        tokens = sum(counts.values())
+        once = list(counts.values()).count(1) / (len(counts) or 1)
+        rows.append([name, tokens, len(counts), f"{once:.0%}",
+                     f"{tokens / sentences:.1f}x", bar(tokens / letters)])
     return table(rows)
 
 
@@ -218,7 +219,7 @@ def cost_table(text: str) -> str:
 def split_stories(text: str) -> tuple[list[str], list[str]]:
     """Part a text into stories at its empty lines, and hold out the last tenth of them.
 
-    What is held out is never learned from, in any lesson. It makes an honest test.
+    What is held out is never learned from, in any lesson, and so makes an honest test.
 
     >>> seen, held_out = split_stories("\\n\\n".join("abcdefghijklmnopqrst"))
     >>> len(seen), held_out
@@ -230,7 +231,7 @@ def split_stories(text: str) -> tuple[list[str], list[str]]:
     if len(stories) < 10:       # then every line is a story
         stories = [line for line in text.splitlines() if line.strip()]
     if len(stories) < 10:
-        raise ValueError("it takes ten stories or more, with empty lines between them")
+        raise ValueError("it takes ten stories or more, parted by empty lines")
     tenth = len(stories) // 10
     return stories[:-tenth], stories[-tenth:]
 
@@ -243,15 +244,13 @@ def corpus_stories() -> tuple[list[str], list[str]]:
 def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
     """The tokens that a vocabulary lacks. Each of them would become "<UNK>".
 
-    The words of the 150 stories make a vocabulary. In a held-out story about a cloud,
-    these are the words that a model could then not read:
-
     >>> seen, held_out = map("\\n\\n".join, corpus_stories())
     >>> words = build_vocabulary(word_tokens(seen))
     >>> unknown_tokens(word_tokens(corpus_stories()[1][1]), words)
     [' mountain', ' Planes', ' lost,', ' try.', ' rest.']
 
-    Over all 16 stories it is one word in ten. It is every sentence, and not one letter:
+    Those are words of a held-out story that the model could not read. In all 16 it is
+    one word in ten. Of the sentences it is every one, and of the letters none:
 
     >>> for name, cut in CUTTERS.items():
     ...     unknown = unknown_tokens(cut(held_out), build_vocabulary(cut(seen)))
@@ -304,8 +303,6 @@ def subword_tokens(text: str, subwords: list[str]) -> list[str]:
 def commonest_words(text: str) -> list[str]:
     """The distinct words of a text, the commonest first: pieces to begin with.
 
-    With a thousand words of the stories, cut a sentence, and then its translations:
-
     >>> pieces = commonest_words(read_text(CORPUS))[:1000]
     >>> for text in ("The sky is blue.", "Der Himmel ist blau.", "天空是蓝的。"):
     ...     print(show_tokens(subword_tokens(text, pieces), color=False))
@@ -313,7 +310,8 @@ def commonest_words(text: str) -> list[str]:
     D|e|r|·|H|i|m|m|e|l|·is|t|·|b|l|a|u|.
     天|空|是|蓝|的|。
 
-    So Greek costs more because it was counted less: what is common gets long pieces.
+    That is one sentence in three languages. The pieces were counted in English stories,
+    and English got the long ones. Greek costs more because it was counted less.
     """
     counts = Counter(word_tokens(text)).most_common()
     return [word for word, count in counts if len(word) > 1]
@@ -339,7 +337,7 @@ def subword_tradeoff(text: str) -> str:
     for size in (0, 10, 100, 1000, len(words)):
         pieces = words[:size]
         count = len(subword_tokens(text, pieces))
-        length = bar(count / max(1, len(text)))
+        length = bar(count / (len(text) or 1))
         rows.append([f"{len(pieces):6}", len({*text, *pieces}), count, length])
     return table(rows)
 
@@ -376,17 +374,19 @@ def plain_token(entry: str) -> str:
 
 
 # %% Your turn
-# Write your answers into a file beside the lesson, and have it checked: answers_1.py
+# Write your answers into answers_1.py, a file of your own beside the lesson:
 #
 #     from lesson_1_tokens import *
 #     answer_1 = ["Is", " it"]
 #
+# Have them checked as often as you like. Each gets a yes or a hint.
+#
 #     python3 lesson_1_tokens.py --check answers_1.py
 
 def exercise_1(answer: object) -> str:
-    """A warm-up: what does `word_tokens` make of this, with its two spaces in a row?
+    """A warm-up: what does `word_tokens` make of this text, with its two spaces in a row?
 
-        Is it red?  Yes.
+    >>> text = "Is it red?  Yes."
     """
     return _compare(answer, word_tokens("Is it red?  Yes."), "one is a space all alone.",
                     "A token is a word with the one space before it, or a space left over.")
@@ -400,7 +400,7 @@ def exercise_2(answer: object) -> str:
 
 
 def exercise_3(answer: object) -> str:
-    """Use the lesson: which four words follow " the" most often in corpus.txt, and which " a"?"""
+    """Use `companions`: which four words come after " the" most often in corpus.txt, and which after " a"?"""
     words = word_tokens(read_text(CORPUS))
     right = [word for article in (" the", " a") for word, count in companions(words, article)]
     return _compare(answer, right, "things, and what they are like. Counting found it out.",
@@ -426,8 +426,8 @@ def exercise_5(answer: object) -> str:
     """For an evening: write a cutter that beats `word_tokens`.
 
     Four in ten of its 2,138 distinct tokens are only there because of a comma or a full
-    stop. `answer_5(text)` cuts any text into tokens that join back to it. Allowed on
-    corpus.txt are 17,000 tokens, 1,400 distinct ones, and none with two words in it.
+    stop. `answer_5(text)` cuts any text into tokens that join back to it. On corpus.txt
+    it may make 17,000 tokens, but only 1,400 distinct ones, and none holds two words.
     """
     if not callable(answer):
         return "Write a function: def answer_5(text), and so on."
@@ -470,7 +470,7 @@ def show(text: str) -> None:
     cuts["subwords"] = subword_tokens(text, pieces), build_vocabulary([*stories, *pieces])
     for name, (tokens, vocabulary) in cuts.items():
         ids = [vocabulary.get(token, UNKNOWN) for token in tokens]
-        print(f"{name}: {len(ids)} tokens, {ids.count(UNKNOWN)} of them unknown to the stories")
+        print(f"{name}: {len(ids)}, unknown to the stories: {ids.count(UNKNOWN)}")
         print(show_ids(tokens, ids) + "\n")
     print(cost_table(text))
 

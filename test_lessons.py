@@ -160,7 +160,7 @@ def test_stories_are_parted_by_empty_lines_or_else_by_lines():
     lines = "\n\n".join(stories[:9]).replace("\n\n", "\n \n")
     assert one.split_stories(lines) == (lines.replace(" \n", "").split("\n")[:17], ["Its second line."])
     for text in ("", "\n" * 50, "one\n" * 9, "one\n\n" * 9):
-        with pytest.raises(ValueError, match="ten stories or more, with empty lines"):
+        with pytest.raises(ValueError, match="ten stories or more, parted by empty lines"):
             one.split_stories(text)
     seen, held_out = one.corpus_stories()
     assert "\n\n".join([*seen, *held_out]) == one.read_text(one.CORPUS).strip()
@@ -192,7 +192,7 @@ def test_the_numbers_of_the_first_page_are_those_of_qwen():
 def test_a_text_of_your_own_is_shown_with_an_id_under_each_token(columns):
     text = "The cat is 车 🌲 zzz. " + "It is as long as " + "the very " * 20 + "end.\n"
     said = run("lesson_1_tokens.py", "-", stdin=text, COLUMNS=str(columns), PYTHONIOENCODING="utf-8").stdout
-    ways = re.split(r"(?m)^(\w+): \d+ tokens, (\d+) of them unknown to the stories\n", said.partition("\n           tokens ")[0])[1:]
+    ways = re.split(r"(?m)^(\w+): \d+, unknown to the stories: (\d+)\n", said.partition("\n           tokens ")[0])[1:]
     assert ways[::3] == ["sentences", "words", "letters", "subwords"] and ways[1::3] == ["2", "1", "0", "0"]
     for shown, unknown in zip(ways[2::3], ways[1::3]):
         blocks = [block.split("\n") for block in shown.strip("\n").split("\n\n")]
