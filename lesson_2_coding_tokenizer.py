@@ -41,7 +41,7 @@ sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import bar, progress, read_text, run_lesson, show_ids, show_tokens, table
 from formats import (GPT2_PATTERN, Pair, Rules, byte_letters, check_names, compile_pattern, cut_out, cut_text,
                      letters_to_bytes, read_tokenizer, write_tokenizer)
-from lesson_1_tokens import CORPUS, corpus_stories, letter_tokens, sentence_tokens, word_tokens
+from lesson_1_tokens import CORPUS, CUTTERS, corpus_stories
 
 END_OF_TEXT = "<|endoftext|>"
 COURSE_VOCAB_SIZE = 1600
@@ -899,7 +899,7 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Opt
 
 def _show_text(text: str, tokenizers: dict[str, Tokenizer]) -> None:
     """For each tokenizer, the tokens over their ids and how broken words were merged; then what it costs."""
-    costs = {"words": word_tokens(text), "letters": letter_tokens(text), "sentences": sentence_tokens(text)}
+    costs = {name: cut(text) for name, cut in CUTTERS.items()}
     for name, tokenizer in tokenizers.items():
         ids = costs[name] = tokenizer.encode(text)
         print(f"── {name}, {len(tokenizer)} tokens\n\n{show_ids(tokenizer.tokens(ids), ids)}\n")
