@@ -240,6 +240,9 @@ def _scenes(module: Union[ModuleType, SimpleNamespace], everything: bool) -> Ite
     path = getattr(module, "__file__", None)
     source = Path(path).read_text(encoding="utf-8") if path else repr(module.__doc__)
     tree, lines = ast.parse(source), source.splitlines()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None      # the types stand in the source; here the names are enough
     yield _scene(docstring=ast.get_docstring(tree))
     starts = [number for number, line in enumerate(lines) if line.startswith("# %%")]
     titles = [lines[start][4:].strip() for start in starts]
@@ -295,10 +298,7 @@ def _code(node: ast.AST, lines: list[str]) -> str:
     head = lines[first - 1:node.lineno]
     if isinstance(node, ast.ClassDef):
         kept = [part for part in body if not isinstance(part, ast.FunctionDef) or part.name.startswith("__")]
-        return "\n".join([*head, *(_code(part, lines) for part in kept)])
-    for argument in ast.walk(node):
-        if isinstance(argument, ast.arg):
-            argument.annotation = None
+        return "\n".join(head) + "\n" + "\n\n".join(_code(part, lines) for part in kept)
     indent = " " * node.col_offset
     define = textwrap.wrap(f"{indent}def {node.name}({ast.unparse(node.args)}):", 79, subsequent_indent=indent + " " * 8)
     start = node.body[0].end_lineno if len(body) < len(node.body) else node.body[0].lineno - 1
@@ -464,6 +464,8 @@ def _check(exercise: Callable, answer: object, path: Union[str, Path]) -> str:
     try:
         with _time_limit(getattr(exercise, "seconds", SECONDS)):
             return exercise(_as_list(answer))
+    except TimeoutError as error:
+        return f"It {error}"
     except (Exception, SystemExit) as error:
         return f"It stopped with {_describe(error, path)}."
 
@@ -500,7 +502,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
     except KeyboardInterrupt:
         if not late:
             raise
-        raise TimeoutError(f"it was still running after {seconds:g} seconds; does a loop in it never end?") from None
+        raise TimeoutError(f"was still running after {seconds:g} seconds: does a loop in it never end?") from None
     finally:
         done.set()
         signal.signal(signal.SIGINT, before)
@@ -517,7 +519,7 @@ def _describe(error: BaseException, path: Union[str, Path]) -> str:
 
 # %% The command line
 
-COMMON = {"--step": "play one screen at a time; --all plays the parts that may be skipped, too",
+COMMON = {"--step": "play screen by screen; --all plays what may be skipped, too",
           "--check FILE": "check your answers to the exercises"}
 
 
@@ -561,7 +563,7 @@ def _parser(name: str, help: str) -> argparse.ArgumentParser:
     title, *rows = help.strip().splitlines()
     options = [row for row in rows if row.startswith("  ")]
     column = max(re.match(r"  \S+(?: [A-Z]+)? +", row).end() for row in options)
-    common = [f"  {option}".ljust(column) + what for option, what in COMMON.items()]
+    common = [f"  {option}".ljust(column - 2) + "  " + what for option, what in COMMON.items()]
     lines = [f"usage: {name} [options] [text]", title, *options, *common, *rows[len(options):]]
     parser = argparse.ArgumentParser(prog=name, usage=lines[0][7:], allow_abbrev=False)
     parser.add_argument("text", nargs="?")
@@ -590,7 +592,7 @@ def _number(text: str) -> float:
 
 
 def _obey(parser: argparse.ArgumentParser, lesson: SimpleNamespace, show: Callable[..., None]) -> int:
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value not in (None, False)}
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None and value is not False}
     if "check" in given:
         return int(check_answers(lesson, given["check"]) > 0)
     if not given.keys() - {"step", "all"}:
