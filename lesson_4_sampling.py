@@ -38,9 +38,9 @@ from stage import bar, decode_text, display_width, run_lesson, table, visible, w
 def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     """Turn logits, which can be any numbers, into probabilities, which add up to 1.
 
-    You know it from lesson 3: take e to the power of each logit, and divide by the sum.
-    Only distances count. If a logit is one higher than another, its token is e = 2.718
-    times as likely as the other:
+    You know `plain_softmax` from lesson 3: take e to the power of each logit, and divide
+    by the sum. Only distances count, so here they are measured from the highest logit. If
+    one logit is 1 higher than another, its token is e = 2.718 times as likely.
 
     >>> [round(share, 3) for share in softmax([3.0, 2.0, 1.0])]
     [0.665, 0.245, 0.09]
@@ -116,7 +116,7 @@ def _checked(weights: Iterable[float]) -> Vector:
 def temperature_table(names: Iterable[str], logits: Vector, temperatures: Iterable[float]) -> str:
     """Show what the temperature does to probabilities, in per cent and as bars.
 
-    Four words that may follow "The cat", each with a logit one lower than the last:
+    Take four words that may follow "The cat", each with a logit one lower than the last.
 
     >>> words = ["slept", "sat", "sang", "flew"]
     >>> print(temperature_table(words, [3.0, 2.0, 1.0, 0.0], (0.5, 1, 2)))
@@ -194,10 +194,10 @@ def sample(probabilities: Vector, rng: random.Random) -> int:
 # %% Methods for word selection: top-k sampling
 
 def keep_top_k(probabilities: Vector, k: int) -> Vector:
-    """Keep the k most probable tokens; the others get 0 (Fan, Lewis and Dauphin 2018).
+    """Keep the k most probable tokens (Fan, Lewis and Dauphin 2018).
 
-    The kept are rescaled, so that they add up to 1 again. Even at a temperature of 10,
-    "apple" and "banana" have no chance now. On a tie, the lower ids win.
+    The others get 0, and the kept are rescaled to add up to 1 again. Even at a temperature
+    of 10, "apple" and "banana" have no chance now. On a tie, the lower ids win.
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
     >>> shares = keep_top_k(softmax(logits, temperature=10), k=3)
@@ -206,7 +206,7 @@ def keep_top_k(probabilities: Vector, k: int) -> Vector:
 
     Raises ValueError if k is not a whole number from 1 up.
     """
-    _insist(isinstance(k, int) and k >= 1, f"top-k must be at least 1, not {k}")
+    _insist(isinstance(k, int) and k > 0, f"top-k must be at least 1, not {k}")
     kept = set(_best_first(probabilities)[:k])
     return normalize(share if id in kept else 0.0
                      for id, share in enumerate(probabilities))
@@ -221,9 +221,9 @@ def _best_first(probabilities: Vector) -> list[int]:
 # ask how sure it is.
 
 def keep_top_p(probabilities: Vector, p: float) -> Vector:
-    """Keep the most probable tokens until together they reach p (Holtzman and others 2019).
+    """Keep the best tokens until together they reach p (Holtzman and others 2019).
 
-    If the model is sure, one may be enough. If it has no idea, many are as good:
+    If the model is sure, one may be enough. If it has no idea, many are as good.
 
     >>> keep_top_p([0.94, 0.03, 0.02, 0.01], 0.9)
     [1.0, 0.0, 0.0, 0.0]
@@ -243,9 +243,9 @@ def keep_top_p(probabilities: Vector, p: float) -> Vector:
 
 
 def keep_min_p(probabilities: Vector, p: float) -> Vector:
-    """Keep each token that is at least p times as probable as the best (Nguyen and others 2024).
+    """Keep what is at least p times as probable as the best (Nguyen and others 2024).
 
-    The best here has 0.5. With p = 0.2 a token needs a fifth of that, 0.1:
+    If the best has 0.5 and p is 0.2, a token needs a fifth of 0.5, which is 0.1.
 
     >>> [round(share, 3) for share in keep_min_p([0.5, 0.3, 0.15, 0.05], 0.2)]
     [0.526, 0.316, 0.158, 0.0]
@@ -254,7 +254,8 @@ def keep_min_p(probabilities: Vector, p: float) -> Vector:
     """
     _insist(0 < p <= 1, f"min-p must be above 0 and at most 1, not {p}")
     least = p * max(_checked(probabilities))
-    return normalize(share if share >= least else 0.0 for share in probabilities)
+    return normalize(share if share >= least else 0.0
+                     for share in probabilities)
 
 
 def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Optional[int] = None,
@@ -314,7 +315,7 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     """Continue a text, the prompt, and yield what comes piece by piece.
 
     The settings are those of `generate_ids`. `write_words(generate(...))` prints the
-    pieces as they come; here we join them:
+    pieces as they come. Here they are joined.
 
     >>> tokenizer, model = course_model()
     >>> def go_on(prompt, **settings):
@@ -322,10 +323,11 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     >>> go_on("The sun is shining, and the sky is", max_new_tokens=12, seed=1)
     ' not cloudy in the evening the road is a car with a'
 
-    What does it know of the sun? Nothing: it sees only the last few tokens of a text. If
-    another text ends alike, the same seed writes the same:
+    The model sees only the last few tokens of a text, and nothing before them. Here the
+    news of the king makes no difference: the same seed writes the same.
 
-    >>> go_on("The king and the fox, and the sky is", max_new_tokens=12, seed=1)
+    >>> prompt = "The king is dead, but the sun is shining, and the sky is"
+    >>> go_on(prompt, max_new_tokens=12, seed=1)
     ' not cloudy in the evening the road is a car with a'
 
     Don't end a prompt with a space. Words bring their own, as " blue" does. After a
@@ -336,7 +338,8 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
 
     Now turn the knobs, without min-p and with it. At temperature 0 the same few tokens
     lead to the same next one, so the text goes round in circles. At 1.5 it is drawn from
-    the thousand rare tokens, unless min-p takes them out. Between them lie the stories.
+    the thousand rare tokens, unless min-p takes them out. In between it is most like a
+    story.
 
     >>> for temperature in (0, 0.5, 0.8, 1.5):
     ...     for min_p in (None, 0.1):
@@ -389,8 +392,9 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple[int, Vector, Vector]
                 explain: bool = False) -> None:
     """Print a text and what `generate_ids` adds to it, as it comes.
 
-    With `explain` you see each choice first: the text so far, the token drawn, and what
-    else was likely. "19%→60%" is what the model gave, and what the knobs made of it.
+    With `explain` you see each choice first: the text so far, the token that was drawn,
+    and what else was likely. "19%→60%" is what the model gave it, and what temperature
+    and filters made of that.
 
     >>> tokenizer, model = course_model()
     >>> ids = tokenizer.encode("The sky is")
@@ -403,8 +407,8 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple[int, Vector, Vector]
     <BLANKLINE>
     The sky is clear at the other
 
-    Try it with a text of yours, and with --chat. It does not answer you. Asked for the
-    capital of France, it writes what may come next in a story, for it has read nothing
+    Try --explain with a text of yours, and --chat. But don't expect answers: asked for
+    the capital of France, it writes what may come next in a story, for it has read nothing
     else. A chatbot was trained further, on conversations, where answers come next.
     """
     if explain:
@@ -549,9 +553,6 @@ SETTINGS = {name: setting.default for name, setting in list(inspect.signature(ge
 def change_setting(settings: dict, name: str, value: str) -> dict:
     """Turn a knob: the settings with one of them changed; "off" leaves a filter out.
 
-    >>> change_setting(SETTINGS, "top-k", "5")["top_k"]
-    5
-
     Raises ValueError, and changes nothing, if there is no such knob or value.
     """
     key = name.replace("-", "_")
@@ -568,10 +569,7 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
 
 
 def chat(write: Callable[[str, dict], None], settings: dict) -> None:
-    """Read a line and `write(line, settings)`, again and again; Ctrl-C stops one, Ctrl-D ends it all.
-
-    A line that begins with / turns a knob.
-    """
+    """Read a line and `write(line, settings)`, or turn a knob; Ctrl-C stops a text, Ctrl-D ends it all."""
     with contextlib.suppress(ImportError):
         import readline     # noqa: F401  it makes the arrow keys work, where there is one
     print("Type the beginning of a text. /help lists the knobs, Ctrl-D ends.")
