@@ -45,10 +45,9 @@ def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     >>> [round(share, 3) for share in softmax([3.0, 2.0, 1.0])]
     [0.665, 0.245, 0.09]
 
-    What is new is a knob, the temperature, which divides the distances. At half the
+    What is new is a knob, the temperature: it divides the distances. At half the
     temperature they are twice as large, and the best token wins more clearly. At twice
-    the temperature the others catch up. The nearer to 0, the more the best token gets,
-    and at 0 it gets everything.
+    the temperature the others catch up. At 0 the best token gets everything.
 
     >>> [round(share, 3) for share in softmax([3.0, 2.0, 1.0], temperature=0.5)]
     [0.867, 0.117, 0.016]
@@ -355,9 +354,9 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     1.5 off ' is help babyed from again goneath.d rained out left\\x10'
     1.5 0.1 ' on his son. Then he made his was. Nobody knows because,'
 
-    A text may stop early: the end of a story is a token too, and the model draws it when
-    it is likely. It also stands in front of each prompt, as it stood before each story.
-    Only whole characters are yielded; a token that ends within one waits for the next.
+    A text may stop early: the end of a story is a token too, which can be drawn. It also
+    stands in front of each prompt, as it stood before each story. A token that ends in the
+    middle of a character waits for the next one.
 
     Raises ValueError for wrong settings, at once and not with the first token.
     """
@@ -393,13 +392,14 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple[int, Vector, Vector]
     """Print a text and what `generate_ids` adds to it, as it comes.
 
     With `explain` you see each choice first: the text so far, the token that was drawn,
-    and what else was likely. "19%→60%" is what the model gave it, and what temperature
-    and filters made of that.
+    and what else was likely. 19%→60% is what the model gave it, and what the knobs,
+    temperature and filters, made of that.
 
     >>> tokenizer, model = course_model()
     >>> ids = tokenizer.encode("The sky is")
     >>> steps = generate_ids(model, ids, max_new_tokens=4, seed=0)
     >>> write_steps(tokenizer, steps, "The sky is", explain=True)
+             text so far ▶ drawn: model→knobs    │  what else was likely
               The sky is ▶ ·clear 7%→18%         │  ·blue 19%→60%  ·not 7%→15%
         The sky is clear ▶ ·at 6%→11%            │  . 11%→22%  ," 9%→18%  , 8%→16%
      The sky is clear at ▶ ·the 48%→90%          │  ·night 8%→10%  ·all 3%→0%
@@ -419,6 +419,7 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple[int, Vector, Vector]
 
 def _explained(tokenizer: Tokenizer, steps: Iterable, text: str) -> Iterator:
     """Print one line for each step, which fits a window of 80 columns, and pass the step on."""
+    print(f"{'text so far':>20} ▶ {'drawn: model→knobs':21} │  what else was likely")
     for id, before, after in steps:
         others = [other for other in _best_first(before)[:5] if other != id and before[other]]
         drawn, *cells = (f"{tokenizer.show([token], color=False)[:13]} {before[token]:.0%}→{after[token]:.0%}"
@@ -476,7 +477,7 @@ def exercise_2(answer: list[int]) -> str:
         return "At least one of these is not left."
     if set(answer) < right:
         return "These are left, but not these alone."
-    return "Yes: top-k takes out one, top-p another, and min-p leaves the rest."
+    return "Yes: top-k takes out the last, top-p nothing (three have 0.895), and min-p one more."
 
 
 def exercise_3(answer: float) -> str:
