@@ -278,9 +278,12 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
 
 # %% How LLMs work: predict the next token, again and again
 
+Step = tuple[int, Vector, Vector]   # an id, and the probabilities for each id
+
+
 def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = (), max_new_tokens: int = 100,
                  temperature: float = 0.8, top_k: Optional[int] = None, top_p: Optional[float] = None,
-                 min_p: Optional[float] = 0.1, seed: Optional[int] = None) -> Iterator[tuple[int, Vector, Vector]]:
+                 min_p: Optional[float] = 0.1, seed: Optional[int] = None) -> Iterator[Step]:
     """The whole loop: ids, logits, probabilities, a draw, and again.
 
     For each new token it yields the id, the probabilities that the model gave, and what
@@ -387,7 +390,7 @@ def _whole_characters(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]
 
 # %% Watch it choose
 
-def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple[int, Vector, Vector]], text: str = "",
+def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "",
                 explain: bool = False) -> None:
     """Print a text and what `generate_ids` adds to it, as it comes.
 
@@ -417,7 +420,7 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple[int, Vector, Vector]
     write_words(chain([text], _whole_characters(tokenizer, ids)))
 
 
-def _explained(tokenizer: Tokenizer, steps: Iterable, text: str) -> Iterator:
+def _explained(tokenizer: Tokenizer, steps: Iterable[Step], text: str) -> Iterator[Step]:
     """Print one line for each step, which fits a window of 80 columns, and pass the step on."""
     print(f"{'text so far':>20} ▶ {'drawn: model→knobs':21} │  what else was likely")
     for id, before, after in steps:
@@ -455,7 +458,7 @@ def exercise_1(answer: list[float]) -> str:
         return "answer_1 should be a list of three numbers, such as [0.2, 0.3, 0.5]."
     if answer == [0.5, 0.25, 0.25]:
         return "Yes: the weights add up to 4, so each is divided by 4."
-    return f"These add up to {sum(answer):g}. They should add up to 1, and the first should be twice the second."
+    return f"These add up to {sum(answer):g}. They should be 1, and the first twice the second."
 
 
 def _are_numbers(answer: object) -> bool:
@@ -465,19 +468,19 @@ def _are_numbers(answer: object) -> bool:
 def exercise_2(answer: list[int]) -> str:
     """Predict: of five tokens with 50, 20, 15, 10 and 5 per cent, which are left?
 
-    The filters are top-k = 4, top-p = 0.9 and min-p = 0.25, in this order. Do it on
+    The filters are top-k = 4, top-p = 0.88 and min-p = 0.15, in this order. Do it on
     paper, and don't forget to rescale. A list of ids; the first token has id 0.
     """
     if not _are_numbers(answer) or not set(answer) <= set(range(5)):
         return "answer_2 should be a list of ids, such as [1, 3]; the five tokens have the ids 0 to 4."
     logits = [math.log(share) for share in (0.5, 0.2, 0.15, 0.1, 0.05)]
-    shares = next_token_probabilities(logits, top_k=4, top_p=0.9, min_p=0.25)
+    shares = next_token_probabilities(logits, top_k=4, top_p=0.88, min_p=0.15)
     right = {id for id, share in enumerate(shares) if share}
     if not set(answer) <= right:
         return "At least one of these is not left."
     if set(answer) < right:
         return "These are left, but not these alone."
-    return "Yes: top-k takes out the last, top-p nothing (three have 0.895), and min-p one more."
+    return "Yes: top-k takes out the last, and top-p the fourth, for the rescaled three reach 0.895."
 
 
 def exercise_3(answer: float) -> str:
@@ -506,7 +509,7 @@ def exercise_4(answer: Callable[[Vector], float]) -> str:
         given = answer(list(probabilities))
         if not _are_numbers([given]) or not abs(given - entropy) < 1e-9:
             return f"For {probabilities} it gave {given}; {entropy} is right."
-    return f"Yes: the five words for the sky have {entropy:.2f} bits; three words that are equally likely have 1.58."
+    return f"Yes: the five words for the sky have {entropy:.2f} bits; three equally likely words have 1.58."
 
 
 def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) -> str:
@@ -521,7 +524,7 @@ def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) ->
         ids = tokenizer.encode(prompt)
         found = answer(model, list(ids), 6)
         if not _are_numbers(found) or len(found) != 6 or not set(found) <= set(range(len(tokenizer))):
-            return f"After {prompt!r} it should give six ids, from 0 to {len(tokenizer) - 1}, and it gave {found!r}."
+            return f"After {prompt!r} it should give six ids below {len(tokenizer)}, and it gave {found!r}."
         by_greedy = [id for id, _, _ in generate_ids(model, ids, max_new_tokens=6, temperature=0)]
         yours, greedys = _surprise(model, ids, found), _surprise(model, ids, by_greedy)
         said = (f"{prompt + tokenizer.decode(found)!r} has {yours:.1f} bits of surprise, "
@@ -548,7 +551,7 @@ for example: python3 lesson_4_sampling.py "The sun is shining, and the sky is"
 """
 
 # The settings and their defaults, as they stand in the signature of generate_ids.
-SETTINGS = {name: setting.default for name, setting in list(inspect.signature(generate_ids).parameters.items())[3:]}
+SETTINGS = {knob.name: knob.default for knob in list(inspect.signature(generate_ids).parameters.values())[3:]}
 
 
 def change_setting(settings: dict, name: str, value: str) -> dict:
@@ -561,8 +564,8 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
     try:
         number = int(value) if value.lstrip("-").isdigit() else float(value)
     except ValueError:
-        may_be_off = key not in ("temperature", "max_new_tokens")
-        _insist(value == "off" and may_be_off, f"{name} takes a number{' or off' * may_be_off}, not {value!r}")
+        what = "a number" if key in ("temperature", "max_new_tokens") else "a number or off"
+        _insist(value == "off" and what.endswith("off"), f"{name} takes {what}, not {value!r}")
         number = None
     changed = {**settings, key: None if key == "min_p" and number == 0 else number}
     _check_settings(**changed)
@@ -619,11 +622,12 @@ def show(text: Optional[str] = None, model: Optional[str] = None, **given: Any) 
         chat(write, settings)
 
 
-def _finish_sentence(tokenizer: Tokenizer, steps: Iterable, count: int) -> Iterator:
+def _finish_sentence(tokenizer: Tokenizer, steps: Iterable[Step], count: int) -> Iterator[Step]:
     """Let `count` steps pass, and then more until a sentence ends, so that none is left hanging."""
     for number, step in enumerate(steps, 1):
         yield step
-        if number >= count and tokenizer.decode(step[:1]).rstrip("\"'”’)").endswith((".", "!", "?", "。", "！", "？")):
+        token = tokenizer.decode(step[:1]).rstrip("\"'”’)")
+        if number >= count and token.endswith(tuple(".!?。！？")):
             return
 
 
