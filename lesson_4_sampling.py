@@ -272,7 +272,8 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
     shares = softmax(logits, temperature)
     filters = (keep_top_k, top_k), (keep_top_p, top_p), (keep_min_p, min_p)
     for keep, setting in filters:
-        shares = shares if setting is None else keep(shares, setting)
+        if setting is not None:
+            shares = keep(shares, setting)
     return shares
 
 
