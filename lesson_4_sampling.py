@@ -383,10 +383,10 @@ def _check_settings(max_new_tokens: int = 0, seed: Optional[int] = None, **filte
 
 
 def _whole_characters(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
-    """The text of ids as they come. A special token has none."""
+    """The text of ids as they come. A special token has none, such as the end of a story."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    special = set(tokenizer.special_tokens.values())
-    return filter(None, (decoder.decode(tokenizer.decode_bytes([id])) for id in ids if id not in special))
+    silent = {id for name, id in tokenizer.special_tokens.items() if name not in tokenizer.rules.always}
+    return filter(None, (decoder.decode(tokenizer.decode_bytes([id])) for id in ids if id not in silent))
 
 
 # %% Watch it choose
