@@ -106,7 +106,7 @@ def normalize(weights: Iterable[float]) -> Vector:
 def _checked(weights: Iterable[float]) -> Vector:
     weights = list(weights)
     _insist(bool(weights) and min(weights) >= 0 and 0 < sum(weights) < math.inf,
-            f"probabilities must be numbers from 0 up, and not all 0; these are {str(weights)[:50]}")
+            f"probabilities must be numbers from 0 up, and not all 0; these begin with {weights[:5]}")
     return weights
 
 
