@@ -297,9 +297,8 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
     >>> [tokenizer.decode([id]) for id, before, after in steps]
     [' clear', ' at', ' the']
 
-    `model` is anything that has `logits(ids)`. The temperature and min-p suit our small
-    model, which knows what is likely better than what is rare. The same seed gives the
-    same text; without a seed, each run has its own.
+    `model` is anything that has `logits(ids)`. The settings suit our small model, which
+    knows what is likely better than what is rare. The same seed gives the same text.
     """
     ids, rng = list(ids), random.Random(seed)
     for _ in range(max_new_tokens):
@@ -391,8 +390,7 @@ def _whole_characters(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]
 
 # %% Watch it choose
 
-def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "",
-                explain: bool = False) -> None:
+def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "", explain: bool = False) -> None:
     """Print a text and what `generate_ids` adds to it, as it comes.
 
     With `explain` you see each choice first: the text so far, the token that was drawn,
@@ -403,11 +401,11 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "",
     >>> ids = tokenizer.encode("The sky is")
     >>> steps = generate_ids(model, ids, max_new_tokens=4, seed=0)
     >>> write_steps(tokenizer, steps, "The sky is", explain=True)
-             text so far ▶ drawn: model→knobs    │  what else was likely
-              The sky is ▶ ·clear 7%→18%         │  ·blue 19%→60%  ·not 7%→15%
-        The sky is clear ▶ ·at 6%→11%            │  . 11%→22%  ," 9%→18%  , 8%→16%
-     The sky is clear at ▶ ·the 48%→90%          │  ·night 8%→10%  ·all 3%→0%
-     sky is clear at the ▶ ·other 2%→5%          │  ·end 9%→39%  ·sky 3%→12%
+            text so far ▶ drawn: model→knobs    │  what else was likely
+             The sky is ▶ ·clear 7%→18%         │  ·blue 19%→60%  ·not 7%→15%
+       The sky is clear ▶ ·at 6%→11%            │  . 11%→22%  ," 9%→18%  , 8%→16%
+    The sky is clear at ▶ ·the 48%→90%          │  ·night 8%→10%  ·all 3%→0%
+    sky is clear at the ▶ ·other 2%→5%          │  ·end 9%→39%  ·sky 3%→12%
     <BLANKLINE>
     The sky is clear at the other
 
@@ -423,13 +421,13 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "",
 
 def _explained(tokenizer: Tokenizer, steps: Iterable[Step], text: str) -> Iterator[Step]:
     """Print one line for each step, which fits a window of 80 columns, and pass the step on."""
-    print(f"{'text so far':>20} ▶ {'drawn: model→knobs':21} │  what else was likely")
+    print(f"{'text so far':>19} ▶ {'drawn: model→knobs':21} │  what else was likely")
     for id, before, after in steps:
         others = [other for other in _best_first(before)[:5] if other != id and before[other]]
         drawn, *cells = (f"{tokenizer.show([token], color=False)[:13]} {before[token]:.0%}→{after[token]:.0%}"
                          for token in [id, *others])
-        so_far = visible(text[-20:])[-20:].replace("·", " ")
-        line = "  ".join([f"{so_far:>20} ▶ {drawn:21} │", *cells])
+        so_far = visible(text[-19:])[-19:].replace("·", " ")
+        line = "  ".join([f"{so_far:>19} ▶ {drawn:21} │", *cells])
         while display_width(line) > 79:
             line = line.rpartition("  ")[0]
         print(line)
@@ -455,15 +453,11 @@ def exercise_1(answer: list[float]) -> str:
 
         python3 lesson_4_sampling.py --check answers_4.py
     """
-    if not _are_numbers(answer) or len(answer) != 3:
+    if not isinstance(answer, list) or len(answer) != 3:
         return "answer_1 should be a list of three numbers, such as [0.2, 0.3, 0.5]."
     if answer == [0.5, 0.25, 0.25]:
         return "Yes: the weights add up to 4, so each is divided by 4."
     return f"These add up to {sum(answer):g}. They should be 1, and the first twice the second."
-
-
-def _are_numbers(answer: object) -> bool:
-    return isinstance(answer, list) and all(isinstance(part, (int, float)) for part in answer)
 
 
 def exercise_2(answer: list[int]) -> str:
@@ -472,7 +466,7 @@ def exercise_2(answer: list[int]) -> str:
     The filters are top-k = 4, top-p = 0.88 and min-p = 0.15, in this order. Do it on
     paper, and don't forget to rescale. A list of ids; the first token has id 0.
     """
-    if not _are_numbers(answer) or not set(answer) <= set(range(5)):
+    if not set(answer) <= set(range(5)):
         return "answer_2 should be a list of ids, such as [1, 3]; the five tokens have the ids 0 to 4."
     logits = [math.log(share) for share in (0.5, 0.2, 0.15, 0.1, 0.05)]
     shares = next_token_probabilities(logits, top_k=4, top_p=0.88, min_p=0.15)
@@ -489,7 +483,7 @@ def exercise_3(answer: float) -> str:
 
     That is 2.718 times as probable as the other. Which temperature does that?
     """
-    if not _are_numbers([answer]):
+    if not isinstance(answer, (int, float)):
         return "answer_3 should be a number."
     high, low = softmax([3.0, 0.0], answer)
     times = high / low if low else math.inf
@@ -508,7 +502,7 @@ def exercise_4(answer: Callable[[Vector], float]) -> str:
     for probabilities in ([0.5, 0.25, 0.25], [1.0, 0.0], [0.125] * 8, normalize(CANDIDATES.values())):
         entropy = sum(share * bits(share) for share in probabilities if share)
         given = answer(list(probabilities))
-        if not _are_numbers([given]) or not abs(given - entropy) < 1e-9:
+        if given is None or not abs(given - entropy) < 1e-9:
             return f"For {probabilities} it gave {given}; {entropy} is right."
     return f"Yes: the five words for the sky have {entropy:.2f} bits; three equally likely words have 1.58."
 
@@ -524,7 +518,7 @@ def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) ->
     for prompt in ("The dog", "She went to the", "In the morning"):
         ids = tokenizer.encode(prompt)
         found = answer(model, list(ids), 6)
-        if not _are_numbers(found) or len(found) != 6 or not set(found) <= set(range(len(tokenizer))):
+        if len(found) != 6 or not set(found) <= set(range(len(tokenizer))):
             return f"After {prompt!r} it should give six ids below {len(tokenizer)}, and it gave {found!r}."
         by_greedy = [id for id, _, _ in generate_ids(model, ids, max_new_tokens=6, temperature=0)]
         yours, greedys = _surprise(model, ids, found), _surprise(model, ids, by_greedy)
@@ -551,7 +545,7 @@ HELP = """Lesson 4: sampling. Without a text or an option it plays the lesson.
 for example: python3 lesson_4_sampling.py "The sun is shining, and the sky is"
 """
 
-# The settings and their defaults, as they stand in the signature of generate_ids.
+# The settings, as they stand in the signature.
 SETTINGS = {knob.name: knob.default for knob in list(inspect.signature(generate_ids).parameters.values())[3:]}
 
 
