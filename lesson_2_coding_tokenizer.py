@@ -44,7 +44,7 @@ from formats import (GPT2_PATTERN, Pair, Rules, byte_letters, check_name, compil
 from lesson_1_tokens import CORPUS, corpus_stories, letter_tokens, sentence_tokens, word_tokens
 
 END_OF_TEXT = "<|endoftext|>"
-COURSE_VOCAB_SIZE = 1600
+COURSE_VOCAB_SIZE = 1200
 
 
 
