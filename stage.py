@@ -116,12 +116,24 @@ def show_ids(tokens: Iterable[str], ids: Iterable, width: Optional[int] = None) 
     """
     rows, room = [["", ""]], window() if width is None else width
     for token, id in zip(map(visible, tokens), map(str, ids)):
-        size = max(display_width(token), display_width(id)) + 2
-        if rows[-1][0] and display_width(rows[-1][0]) + size - 2 > room:
-            rows.append(["", ""])
-        for place, cell in enumerate((token, id)):
-            rows[-1][place] += cell + " " * (size - display_width(cell))
-    return "\n\n".join(f"{top.rstrip()}\n{bottom.rstrip()}" for top, bottom in rows)
+        for part in _fold(token, room):
+            size = max(display_width(part), display_width(id)) + 2
+            if rows[-1][0] and display_width(rows[-1][0]) + size - 2 > room:
+                rows.append(["", ""])
+            for place, cell in enumerate((part, id)):
+                rows[-1][place] += cell + " " * (size - display_width(cell))
+            id = ""
+    return "\n\n".join(f"{top.rstrip()}\n{bottom.rstrip()}".rstrip() for top, bottom in rows)
+
+
+def _fold(token: str, room: int) -> list[str]:
+    """A token in parts that fit the window: one, unless it is very long."""
+    parts = [""]
+    for character in token:
+        if display_width(parts[-1] + character) > room:
+            parts.append("")
+        parts[-1] += character
+    return parts
 
 
 def bar(share: float, width: int = 24) -> str:
@@ -367,6 +379,7 @@ class _Player(doctest.DocTestRunner):
         """Print code, in colour on a terminal; a line that is too long goes on further in."""
         if not code:
             return
+        self.line("")
         room = window()
         for line in code.split("\n"):
             indent = " " * (len(line) - len(line.lstrip()) + 8)
