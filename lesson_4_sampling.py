@@ -295,7 +295,7 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
     >>> ids = tokenizer.encode("The sky is")
     >>> steps = generate_ids(model, ids, max_new_tokens=3, seed=0)
     >>> [tokenizer.decode([id]) for id, before, after in steps]
-    [' clear', ' at', ' the']
+    [' clear', '.', ' The']
 
     `model` is anything that has `logits(ids)`. The settings suit our small model, which
     knows what is likely better than what is rare. The same seed gives the same text.
@@ -323,20 +323,20 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     >>> def go_on(prompt, **settings):
     ...     return "".join(generate(model, tokenizer, prompt, **settings))
     >>> go_on("The sun is shining, and the sky is", max_new_tokens=12, seed=1)
-    ' not cloudy in the evening the road is a car with a'
+    ' blue and the boy. "It is a lot of'
 
     The model sees only the last few tokens of a text, and nothing before them. Here the
     news of the king makes no difference: the same seed writes the same.
 
     >>> prompt = "The king is dead, but the sun is shining, and the sky is"
     >>> go_on(prompt, max_new_tokens=12, seed=1)
-    ' not cloudy in the evening the road is a car with a'
+    ' blue and the boy. "It is a lot of'
 
     Don't end a prompt with a space. Words bring their own, as " blue" does. After a
     space that stands alone, the model expects anything but a word:
 
     >>> go_on("The sun is shining, and the sky is ", max_new_tokens=12, seed=1)
-    '.'
+    '2 and it was very long one and. "You can'
 
     Now turn the knobs, without min-p and with it. At temperature 0 the same few tokens
     lead to the same next one, so the text goes round in circles. At 1.5 it is drawn from
@@ -345,17 +345,17 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
 
     >>> for temperature in (0, 0.5, 0.8, 1.5):
     ...     for min_p in (None, 0.1):
-    ...         text = go_on("The dog", max_new_tokens=14, seed=1,
+    ...         text = go_on("In the morning", max_new_tokens=14, seed=3,
     ...                      temperature=temperature, min_p=min_p)
     ...         print(f"{temperature:<3} {min_p or 'off':<3} {text!r}")
-    0   off ' ran. "It is a red car. "It is a red'
-    0   0.1 ' ran. "It is a red car. "It is a red'
-    0.5 off ' is here to the sea. In the morning, and the girl,'
-    0.5 0.1 ' ran around him. "The sky is blue, and the sky is'
-    0.8 off ' and stand in the lake. When they was. First the bus,'
-    0.8 0.1 ' and the girl, and the sky is not a duck, and the'
-    1.5 off ' is help babyed from again goneath.d rained out left\\x10'
-    1.5 0.1 ' on his son. Then he made his was. Nobody knows because,'
+    0   off ' the sky is blue, and the sky is blue, and the sky'
+    0   0.1 ' the sky is blue, and the sky is blue, and the sky'
+    0.5 off '. The boy drives. "You can not talk.'
+    0.5 0.1 '. "The sky is blue, and the dog ran to the window'
+    0.8 off '. It was slow in the the si a car get in the sun'
+    0.8 0.1 '. The sky is blue, and he had a number.'
+    1.5 off ' and back was usMyn, place and r turns dr howue'
+    1.5 0.1 ' a book. They wait, the others. The birds has seen it'
 
     A text may stop early: the end of a story is a token too, which can be drawn. It also
     stands in front of each prompt, as it stood before each story. A token that ends in the
@@ -402,12 +402,12 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "", exp
     >>> steps = generate_ids(model, ids, max_new_tokens=4, seed=0)
     >>> write_steps(tokenizer, steps, "The sky is", explain=True)
             text so far ▶ drawn: model→knobs    │  what else was likely
-             The sky is ▶ ·clear 7%→18%         │  ·blue 19%→60%  ·not 7%→15%
-       The sky is clear ▶ ·at 6%→11%            │  . 11%→22%  ," 9%→18%  , 8%→16%
-    The sky is clear at ▶ ·the 48%→90%          │  ·night 8%→10%  ·all 3%→0%
-    sky is clear at the ▶ ·other 2%→5%          │  ·end 9%→39%  ·sky 3%→12%
+             The sky is ▶ ·clear 11%→19%        │  ·blue 29%→60%  ·cloudy 8%→12%
+       The sky is clear ▶ . 26%→51%             │  , 15%→27%  ·and 7%→9%
+      The sky is clear. ▶ ·The 12%→20%          │  ·" 19%→36%
+    e sky is clear. The ▶ ·boy 7%→15%           │  ·dog 6%→14%  ·girl 5%→12%
     <BLANKLINE>
-    The sky is clear at the other
+    The sky is clear. The boy
 
     Try --explain with a text of yours, and --chat. But don't expect answers: asked for
     the capital of France, it writes what may come next in a story, for it has read nothing
