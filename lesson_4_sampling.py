@@ -515,18 +515,20 @@ def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) ->
     finds. One way is a beam search: at each step keep the best few beginnings, not one.
     """
     tokenizer, model = course_model()
-    for prompt in ("The dog", "She went to the", "In the morning"):
+    yours = greedys = 0.0
+    for prompt in ("The dog", "The girl asked", "The cat"):
         ids = tokenizer.encode(prompt)
         found = answer(model, list(ids), 6)
         if len(found) != 6 or not set(found) <= set(range(len(tokenizer))):
             return f"After {prompt!r} it should give six ids below {len(tokenizer)}, and it gave {found!r}."
         by_greedy = [id for id, _, _ in generate_ids(model, ids, max_new_tokens=6, temperature=0)]
-        yours, greedys = _surprise(model, ids, found), _surprise(model, ids, by_greedy)
-        said = (f"{prompt + tokenizer.decode(found)!r} has {yours:.1f} bits of surprise, "
-                f"and greedy's {prompt + tokenizer.decode(by_greedy)!r} has {greedys:.1f}.")
-        if yours > greedys - 1e-9:
-            return said
-    return f"Yes: {said} Read both aloud: is the more probable text the better one?"
+        yours += _surprise(model, ids, found)
+        greedys += _surprise(model, ids, by_greedy)
+    said = (f"three texts of yours have {yours:.1f} bits of surprise, and greedy's have {greedys:.1f}. "
+            f"The last is {prompt + tokenizer.decode(found)!r}, and greedy's {prompt + tokenizer.decode(by_greedy)!r}.")
+    if yours > greedys - 1e-9:
+        return "Not yet: " + said
+    return f"Yes: {said} Is the more probable text the better one?"
 
 
 def _surprise(model: EmbeddingModel, ids: list[int], more: list[int]) -> float:
