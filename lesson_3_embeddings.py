@@ -2,19 +2,23 @@
 
 Lesson 2 turned any text into ids. But an id is only a place in a list: 300 is no more
 like 301 than like 5. So the first thing that a language model does with an id is to
-swap it for a vector, a row of numbers: the embedding of the token. Tokens that are
-used alike get vectors that point alike, and what the model learns about " dog" then
-helps it with " cat". Nobody writes these numbers down. They are learned, by guessing
-the next token again and again.
+swap it for a vector, a row of numbers: the embedding of the token. Tokens that are used
+alike get vectors that point alike, and what the model learns about " dog" then helps it
+with " cat". Nobody writes these numbers down. They are learned, by guessing the next
+token again and again.
 
     ids 0 1 2  →  rows 0, 1, 2 of a matrix  →  a guess  →  a score for each token
 
-In this lesson you compare vectors, draw a map of them, train your own in seconds,
-from our stories or from a text of yours, and open the vectors of a real LLM. This is
-what the model of this course, which began with random numbers, learned about " blue":
+In this lesson you compare vectors, draw a map of them, train your own in seconds, from
+our stories or from a text of yours, and open the vectors of a real LLM. This is what
+the model of this course, which began with random numbers, learned about " blue":
 
 >>> tokenizer, model = course_model()
 >>> print(show_nearest(" blue", tokenizer, model.embeddings, k=3))
+·blue    1.000  ████████████████████████
+·grey    0.619  ██████████████▉
+·cloudy  0.578  █████████████▉
+·slowly  0.547  █████████████▏
 """
 
 import ast
@@ -48,8 +52,8 @@ Matrix = list[list[float]]
 
 # %% Introducing: Vector Embeddings
 #
-# A point on paper has two numbers: how far to the right, and how far up. Draw an
-# arrow to it from the origin, and you have a vector.
+# A point on paper has two numbers: how far to the right, and how far up. Draw an arrow
+# to it from the origin, and you have a vector.
 #
 #     2 |        [1, 2]
 #       |       /
@@ -62,14 +66,14 @@ Matrix = list[list[float]]
 #     0 |/.-'____________
 #       0       1       2
 #
-# A point in a room has three numbers. The vectors of an LLM have thousands, which nobody
-# can draw, but everything below works for them in the same way.
+# A point in a room has three numbers. The vectors of an LLM have thousands, which
+# nobody can draw, but everything below works for them in the same way.
 
 def length(vector: Vector) -> float:
     """The length of an arrow, by Pythagoras.
 
-    The root of the sum of the squares, however many numbers there are; Python has
-    it as `math.hypot`.
+    The root of the sum of the squares, however many numbers there are; Python has it as
+    `math.hypot`.
 
     >>> length([3, 4]), length([2, 3, 6])
     (5.0, 7.0)
@@ -115,8 +119,8 @@ def dot(a: Vector, b: Vector) -> float:
 def cosine_similarity(a: Vector, b: Vector) -> float:
     """How much two arrows point the same way: the cosine of the angle between them.
 
-    Scale both arrows to length 1, and take the dot product. Now only the
-    direction counts: 1 is the same way, 0 a right angle, -1 the opposite way.
+    Scale both arrows to length 1, and take the dot product. Now only the direction
+    counts: 1 is the same way, 0 a right angle, -1 the opposite way.
 
     >>> cosine_similarity([3, 4], [6, 8]), cosine_similarity([1, 0], [0, 5])
     (1.0, 0.0)
@@ -129,8 +133,8 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
     >>> round(cosine, 3), round(math.degrees(math.acos(cosine)))
     (0.8, 37)
 
-    The slides give each number a name, and warn that real ones have none. Here is
-    why. Turn all arrows together, and all the numbers change, but no angle does:
+    The slides give each number a name, and warn that real ones have none. Here is why.
+    Turn all arrows together, and all the numbers change, but no angle does:
 
     >>> def turn(v):
     ...     return [0.6 * v[0] + 0.8 * v[1], 0.6 * v[1] - 0.8 * v[0]]
@@ -139,8 +143,8 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
     >>> round(cosine_similarity(turn([2, 1]), turn([1, 2])), 3)
     0.8
 
-    A model only learns how the arrows lie to each other. In ours it is an accident which
-    way the axes point. In a large LLM not quite, since some of its parts treat
+    A model only learns how the arrows lie to each other. In ours it is an accident
+    which way the axes point. In a large LLM not quite, since some of its parts treat
     each number on its own, but one number alone still rarely means something.
 
     Raises ValueError for a vector of zeros, which has no direction.
@@ -162,18 +166,18 @@ def unit(vector: Vector) -> Vector:
 
 # %% What learned vectors look like
 #
-# The model of this course has one vector of 64 numbers for each of its 1,200 tokens. How it
-# learned them comes later. First look at what it found.
+# The model of this course has one vector of 64 numbers for each of its 1,200 tokens.
+# How it learned them comes later. First look at what it found.
 
 def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int, float]]:
     """The k rows of a matrix that point most nearly where a vector points.
 
-    Returns row ids with their cosine similarity, best first; on a tie the lower id comes
-    first. A row of zeros points nowhere and is no neighbour of anything: so are the
-    tokens that the model never met in training.
+    Returns row ids with their cosine similarity, best first; on a tie the lower id
+    comes first. A row of zeros points nowhere and is no neighbour of anything: so are
+    the tokens that the model never met in training.
 
-    >>> nearest([2, 2], [[0, 5], [3, 3], [0, 0], [-1, -1]], k=2)
-    [(1, 1.0), (0, 0.707)]
+    >>> nearest([3, 4], [[0, 9], [6, 8], [0, 0], [-1, -1]], k=2)
+    [(1, 1.0), (0, 0.8)]
     """
     direction = unit(vector)
     sizes = ((id, row, length(row)) for id, row in enumerate(matrix))
@@ -188,6 +192,11 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
 
     >>> tokenizer, model = course_model()
     >>> print(show_nearest(" dog", tokenizer, model.embeddings, k=4))
+    ·dog     1.000  ████████████████████████
+    ·horses  0.688  ████████████████▌
+    ·cat     0.657  ███████████████▊
+    ·sun     0.647  ███████████████▌
+    ·son     0.631  ███████████████▏
 
     Nobody told the model that a dog is an animal and a mother a person. It had to guess
     what comes next, and words of one kind stand in the same places. Not every neighbour
@@ -197,6 +206,11 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
     ...     id, = tokenizer.encode(" " + word)
     ...     near = nearest(model.embeddings[id], model.embeddings, k=6)[1:]
     ...     print(word.ljust(7), *(tokenizer.decode([id]) for id, _ in near))
+    mother   father  teacher  uncle  driver  farmer
+    girl     boy  fox  child  cow  dog
+    red      fire  warm  their  little  dark
+    run      play  sit  come  get  walk
+    walk     go  get  play  walked  see
     """
     known, tables = set(tokenizer.vocabulary.values()), []
     for id in dict.fromkeys(tokenizer.encode(text)):
@@ -221,11 +235,11 @@ def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> M
     >>> [round(number, 2) for number in principal_components(rows)[0]]
     [0.9, 0.44]
 
-    To find the line, begin with any direction and let each row, seen from the middle
-    of all, pull it its own way, the more the further it lies along it. After many
-    rounds it has turned into the direction of most spread. For the next axis, take
-    away what points along those found before. (Pearson's idea, of 1901; the
-    method is called power iteration.)
+    To find the line, begin with any direction and let each row, seen from the middle of
+    all, pull it its own way, the more the further it lies along it. After many rounds
+    it has turned into the direction of most spread. For the next axis, take away what
+    points along those found before. (Pearson's idea, of 1901; the method is called
+    power iteration.)
     """
     means = [sum(column) / len(matrix) for column in zip(*matrix)]
     centred = [[x - mean for x, mean in zip(row, means)] for row in matrix]
@@ -256,6 +270,30 @@ def map_words(words: str, tokenizer: Tokenizer, matrix: Matrix) -> tuple[list[st
     >>> tokenizer, model = course_model()
     >>> words, vectors = map_words(" ".join(KINDS.values()), tokenizer, model.embeddings)
     >>> print(draw_map(words, vectors))
+                                                        brother
+    <BLANKLINE>
+       yellow                                           teacher
+                                                       mother
+                                                        father
+      blue                                      girl  cow
+      grey                                             sister
+     white                                         boy
+    red green                                    bus  doctor
+         black                              grandfather  farmer
+                                               horse driver
+                                    truck          fox grandmother
+                                        duck      dog
+                                       fish  bird   cat
+                                                 mouse
+                                             train
+                                           car
+                                        man woman
+                             hill boat  kitchen
+                                 school     river
+                                 garden      street
+                                       lake
+                                 house
+                                     village
     """
     found = {}
     for word in dict.fromkeys(words.split()):
@@ -271,10 +309,11 @@ def place_labels(labels: list[str], vectors: Matrix, columns: int,
                  rows: int) -> list[tuple[int, int]]:
     """Give each label a row and a column on a map of its vector, no two on one place.
 
-    Both axes have the same scale: a line of a terminal is as high as two columns
-    are wide. A label whose place is taken moves to the nearest free one.
+    Both axes have the same scale: a line of a terminal is as high as two columns are
+    wide. A label whose place is taken moves to the nearest free one.
 
     >>> place_labels(["dog", "cat", "car"], [[0, 0], [0.1, 0], [9, 4]], columns=20, rows=5)
+    [(0, 0), (0, 4), (0, 16)]
     """
     axes = principal_components(vectors)
     xs, ys = ([dot(vector, axis) for vector in vectors] for axis in axes)
@@ -296,8 +335,8 @@ def draw_map(labels: list[str], vectors: Matrix, columns: int = 78, rows: int = 
     """Draw vectors as a map: what is near in all dimensions is near here.
 
     The reverse need not hold: two may meet on the map and be far apart in a dimension
-    that it does not show. Find the kinds: nobody told the model which words are
-    people, animals, colours, places and vehicles. LEGEND
+    that it does not show. Find the kinds: nobody told the model which words are people,
+    animals, colours, places and vehicles. LEGEND
     """
     lines = [[" "] * columns for _ in range(rows)]
     for label, (row, column) in zip(labels, place_labels(labels, vectors, columns, rows)):
@@ -350,8 +389,8 @@ def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
     ([0, 1, 2], [0.84, 0.01, 0.31, 0.03])
 
     That is all that happens at the entrance of an LLM. Textbooks write it as a
-    multiplication: a vector of zeros with a single 1 ("one-hot"), times the matrix.
-    It adds up all the rows, each times 0, and one times 1, so that row comes out:
+    multiplication: a vector of zeros with a single 1 ("one-hot"), times the matrix. It
+    adds up all the rows, each times 0, and one times 1, so that row comes out:
 
     >>> one_hot = [0, 1, 0, 0, 0, 0, 0]
     >>> columns = zip(*SLIDE_MATRIX)
@@ -390,15 +429,15 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
     >>> ids
     [0, 1, 2, 3, 4, 0, 1, 2, 5]
 
-    So nine vectors are plucked. The slide prints eleven: the one for "the" is
-    missing, and three are too many.
+    So nine vectors are plucked. The slide prints eleven: the one for "the" is missing,
+    and three are too many.
 
     >>> len(ids), len(lookup(SLIDE_MATRIX, ids))
     (9, 9)
 
     And "the" shares id 0 with "The" only because case does not count here. A tokenizer
-    that keeps spaces, capitals and the comma as they are makes ten tokens of
-    it, and needs a row for " the" as well:
+    that keeps spaces, capitals and the comma as they are makes ten tokens of it, and
+    needs a row for " the" as well:
 
     >>> with_comma = "The| car| is| fast|,| and| the| car| is| red.".split("|")
     >>> len(with_comma), " the" in SLIDE_TOKENS
@@ -416,14 +455,14 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
 def bits(probability: float) -> float:
     """The loss: how surprised the model is by what came, in bits.
 
-    What it was sure of does not surprise it. One half is the surprise of a tossed
-    coin, one bit; a quarter is two coins.
+    What it was sure of does not surprise it. One half is the surprise of a tossed coin,
+    one bit; a quarter is two coins.
 
     >>> bits(1.0), bits(0.5), bits(0.25), bits(0.001) > 9
     (0.0, 1.0, 2.0, True)
 
-    Added up over a text, it is also the number of bits to which the text could be compressed
-    with the model's help. To learn is to make this number small.
+    Added up over a text, it is also the number of bits to which the text could be
+    compressed with the model's help. To learn is to make this number small.
     """
     return math.log2(1 / probability) if probability else math.inf
 
@@ -432,14 +471,14 @@ def softmax(logits: Vector) -> Vector:
     """Turn scores, called logits, into probabilities.
 
     A score may be any number, also one below 0. Take e (2.718) to the power of it: now
-    all are above 0. Divide by their sum: now they add up to 1. A logit that is 1
-    higher makes a token e times as likely as before, compared with the others.
+    all are above 0. Divide by their sum: now they add up to 1. A logit that is 1 higher
+    makes a token e times as likely as before, compared with the others.
 
     >>> [round(probability, 3) for probability in softmax([2.0, 1.0, 0.0])]
     [0.665, 0.245, 0.09]
 
-    Only the differences count, so the highest logit may be taken off all of them
-    first. Then no power of e is ever too large for the computer:
+    Only the differences count, so the highest logit may be taken off all of them first.
+    Then no power of e is ever too large for the computer:
 
     >>> softmax([1002.0, 1001.0, 1000.0]) == softmax([2.0, 1.0, 0.0])
     True
@@ -456,7 +495,8 @@ def move(vector: Vector, other: Vector, distance: float, keep: float = 1.0) -> V
     >>> move([1.0, 2.0], [0.5, -0.5], 2)
     [0.0, 3.0]
 
-    `keep` shrinks the vector a little first, which lets it forget what it met only once.
+    `keep` shrinks the vector a little first, which lets it forget what it met only
+    once.
     """
     return [keep * x - distance * y for x, y in zip(vector, other)]
 
@@ -465,15 +505,15 @@ class EmbeddingModel:
     """A small language model: it guesses the next token from the vectors of the last two.
 
     Each of the V tokens has one vector of D numbers, with two jobs and half of the
-    numbers for each. When the token has just been read, its first half (`inputs`)
-    is a guess: what may come next? When the token is itself a candidate for the next
-    place, its second half (`outputs`) says which guesses it fits. Its score:
+    numbers for each. When the token has just been read, its first half (`inputs`) is a
+    guess: what may come next? When the token is itself a candidate for the next place,
+    its second half (`outputs`) says which guesses it fits. Its score:
 
         logit  =  guess · second half of the candidate  +  its bias
 
-    The bias is for tokens that are common anywhere. And since "not good" is more
-    than "not" and "good", each pair of tokens that was met twice has a vector as
-    well, which is added to the guess:
+    The bias is for tokens that are common anywhere. And since "not good" is more than
+    "not" and "good", each pair of tokens that was met twice has a vector as well, which
+    is added to the guess:
 
         guess  =  first half of the last token  +  vector of the last two together
 
@@ -487,12 +527,12 @@ class EmbeddingModel:
         ... with a vector for the two together instead     1.74
         counting, at its best: a smoothed trigram          1.78
 
-    To add another token's vector is worth nothing here. To see two together is worth
-    a lot. A transformer is built for just that, for as many tokens as you like.
+    To add another token's vector is worth nothing here. To see two together is worth a
+    lot. A transformer is built for just that, for as many tokens as you like.
 
     Why two halves? With one vector for both jobs, what follows " dog" would have to be
-    like " dog" itself. The model is a small relative of the log-bilinear
-    one of Mnih and Hinton (2007).
+    like " dog" itself. The model is a small relative of the log-bilinear one of Mnih
+    and Hinton (2007).
     """
 
     def __init__(self, inputs: Matrix, outputs: Matrix, biases: Vector,
@@ -506,8 +546,8 @@ class EmbeddingModel:
                   seed: int = 0) -> "EmbeddingModel":
         """A model that has learned nothing but how common each token is in `ids`.
 
-        The first halves are 0, and the second ones small random numbers. If both
-        were 0, nothing could ever move. A token that is not in `ids` keeps zeros.
+        The first halves are 0, and the second ones small random numbers. If both were
+        0, nothing could ever move. A token that is not in `ids` keeps zeros.
 
         >>> EmbeddingModel.untrained(vocab_size=4, dimensions=6).logits([0])
         [0.0, 0.0, 0.0, 0.0]
@@ -543,9 +583,9 @@ class EmbeddingModel:
              stands_for: Optional[dict[int, float]] = None) -> None:
         """Learn from one token: make the right one more likely, and the wrong ones less.
 
-        Here is one step with numbers that you can follow with a pencil. There are
-        four tokens. After " cat" the model guesses [1, 2], and its scores are 0, 0,
-        1 and 2, so it expects " runs":
+        Here is one step with numbers that you can follow with a pencil. There are four
+        tokens. After " cat" the model guesses [1, 2], and its scores are 0, 0, 1 and 2,
+        so it expects " runs":
 
         >>> model = EmbeddingModel(
         ...     inputs=[[0, 0], [1, 2], [0, 0], [0, 0]],
@@ -554,27 +594,30 @@ class EmbeddingModel:
         >>> model.logits([cat])
         [0, 0, 1, 2]
         >>> [round(share, 2) for share in softmax(model.logits([cat]))]
-        [0.07, 0.07, 0.2, 0.65]
+        [0.08, 0.08, 0.22, 0.61]
 
         But " sleeps" came. The error of a token is how much too likely it was: its
         probability, and for the right one its probability less 1.
 
-            the 0.07     cat 0.07     sleeps 0.20 - 1 = -0.80     runs 0.65
+            the 0.08     cat 0.08     sleeps 0.22 - 1 = -0.78     runs 0.61
 
         Each second half moves along the guess, away from it if the error is above 0.
-        Each bias goes down by its error. And the guess moves away from the second halves
-        that were too likely, towards the right one. `rate` says how far:
+        Each bias goes down by its error. And the guess moves away from the second
+        halves that were too likely, towards the right one. `rate` says how far:
 
         >>> model.step([cat], right=sleeps, rate=0.5)
         >>> [[round(x, 2) for x in row] for row in model.outputs]
+        [[-0.04, -0.08], [-0.04, -0.08], [1.39, 0.78], [-0.31, 0.39]]
         >>> [round(x, 2) for x in model.inputs[cat]]
+        [1.39, 1.69]
         >>> [round(share, 2) for share in softmax(model.logits([cat]))]
+        [0.02, 0.02, 0.94, 0.02]
 
         The errors are the slope of the loss: raise a logit by 0.001, and the loss grows
-        by 0.001 times its error. (In natural units, ln instead of log2.) To go down
-        the slope, step by step, is called gradient descent. All slopes are taken
-        first, and only then is anything moved. `stands_for` comes later: it is for
-        candidates that stand for many, and here each token stands for itself.
+        by 0.001 times its error. (In natural units, ln instead of log2.) To go down the
+        slope, step by step, is called gradient descent. All slopes are taken first, and
+        only then is anything moved. `stands_for` comes later: it is for candidates that
+        stand for many, and here each token stands for itself.
         """
         stands_for = stands_for or dict.fromkeys(range(len(self.biases)), 1.0)
         guess, outputs = self.guess(ids), lookup(self.outputs, list(stands_for))
@@ -645,10 +688,11 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
 
     `dimensions` are the numbers of a vector. More of them can tell more apart, and cost
     more time. `passes` is how often the text is read: more passes learn these stories
-    by heart, not the language. `rate` is how far a step goes; it falls to 0 on the way, so
-    that the last steps only settle what the first have found. Of the wrong tokens, only
-    `drawn` ones are looked at in a step, or all for 0; see the next section.
-    The same `seed` gives the same model. `after_pass` is called with the model after each pass.
+    by heart, not the language. `rate` is how far a step goes; it falls to 0 on the way,
+    so that the last steps only settle what the first have found. Of the wrong tokens,
+    only `drawn` ones are looked at in a step, or all for 0; see the next section. The
+    same `seed` gives the same model. `after_pass` is called with the model after each
+    pass.
 
     >>> text = list(b"the dog ran. the cat sat. ") * 20
     >>> model = train_model(text, vocab_size=128, dimensions=8, passes=2)
@@ -656,8 +700,8 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
     >>> chr(shares.index(max(shares)))
     'g'
 
-    Raises ValueError for fewer than two ids, for an id that is not below vocab_size, and
-    if the rate is so high that the numbers grow without end.
+    Raises ValueError for fewer than two ids, for an id that is not below vocab_size,
+    and if the rate is so high that the numbers grow without end.
     """
     _check_training(ids, vocab_size, dimensions, passes)
     rng = random.Random(seed)
@@ -703,12 +747,14 @@ def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str
 
     >>> tokenizer, model = course_model()
     >>> seen, held_out = corpus_stories()
-    >>> print(f"{bits_per_byte(model, tokenizer, held_out, every=2):.1f}")
+    >>> print(f"{bits_per_byte(model, tokenizer, held_out, every=4):.1f}")
+    1.7
 
     On the stories that it was trained on, it is far better. To compare: the stories
-    themselves have 8 bits per byte, and zip needs 2.6 for the held-out ones if it has seen the
-    others. While the loss on both falls, the model learns the language. When only that on
-    the seen stories still falls, it learns nothing but these stories: time to stop.
+    themselves have 8 bits per byte, and zip needs 2.6 for the held-out ones if it has
+    seen the others. While the loss on both falls, the model learns the language. When
+    only that on the seen stories still falls, it learns nothing but these stories: time
+    to stop.
     """
     if not stories:
         raise ValueError("there are no stories to measure the loss on")
@@ -723,41 +769,63 @@ def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str
     return sum(losses) / len(losses) * total / sum(len(text_to_bytes(story + "\n\n")) for story in stories)
 
 
-def show_learning(model: EmbeddingModel) -> str:
-    """What was written down while a model learned: the loss, neighbours, and a sentence.
+def show_learning(record: list[dict]) -> str:
+    """What was written down while a model learned: its loss, neighbours, and a sentence.
+
+    The record is kept with the model. In each row the model goes on from the same three
+    words, and says what it finds near " dog":
 
     >>> tokenizer, model = course_model()
-    >>> print(show_learning(model))
+    >>> print(show_learning(json.loads(model.metadata["record"])))
+    before training: 2.21 bits per byte on the seen stories, 2.38 on the held-out ones
+        near dog: short oncet aboveith
+        My uncle can the and it one and said, the one the of. the.
+    after pass 1: 1.76 bits per byte on the seen stories, 2.07 on the held-out ones
+        near dog: You father horse farmer fish
+        My uncle can see a new computer and looks at them all the same a new s
+    after pass 2: 1.43 bits per byte on the seen stories, 1.86 on the held-out ones
+        near dog: doors horse cat boy child
+        My uncle can read it it has read that, and he has slept. "
+    after pass 3: 1.27 bits per byte on the seen stories, 1.79 on the held-out ones
+        near dog: horses cat sun son horse
+        My uncle can not playing?" asked the boy.
+    after pass 4: 1.21 bits per byte on the seen stories, 1.74 on the held-out ones
+        near dog: horses cat sun son horse
+        My uncle can not play and looked at the dog.
 
-    First it finds which words there are, then which follow each other, and words of a
-    kind come together.
+    First it learns which tokens are common, then which follow each other. Words of a
+    kind come together. And look at the two losses: on the stories that it reads again
+    and again it gets better and better, on the others hardly any more. (Both are
+    measured on some of the tokens, to be quick, so the last digit is luck.)
     """
     lines = []
-    for row in json.loads(model.metadata.get("record", "[]")):
+    for row in record:
         when = f"after pass {row['pass']}" if row["pass"] else "before training"
-        lines += [f"{when}: {row['seen']:.2f} bits per byte on the seen stories, {row['held_out']:.2f} held out",
+        lines += [f"{when}: {row['seen']:.2f} bits per byte on the seen stories, "
+                  f"{row['held_out']:.2f} on the held-out ones",
                   f"    near{row['word']}:{row['near']}", f"    {row['text']}"]
     return "\n".join(lines)
 
 
 # %% The same, fast: a few candidates instead of all
 #
-# A step for every token of the vocabulary would take minutes. It is enough to look at the right
-# token and a few others, if each of them counts for as many as it stands for: in a poll that
-# asks one voter in a hundred, each stands for a hundred.
+# A step for every token of the vocabulary would take minutes. It is enough to look at
+# the right token and a few others, if each of them counts for as many as it stands for:
+# in a poll that asks one voter in a hundred, each stands for a hundred.
 
 def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable:
     """A function that draws the candidates of a step, and says how many each stands for.
 
-    Half of them come from the tokens that ever followed the last one, since these are the
-    hardest to tell from the right one, and half from anywhere in the text. A token that
-    is drawn as often as expected counts once; one that is seldom drawn stands for more.
-    This is sampled softmax (Bengio and Senécal 2003; Jean et al. 2015): to the logit
-    comes the logarithm of that number, and the step is the same.
+    Half of them come from the tokens that ever followed the last one, since these are
+    the hardest to tell from the right one, and half from anywhere in the text. A token
+    that is drawn as often as expected counts once; one that is seldom drawn stands for
+    more. This is sampled softmax (Bengio and Senécal 2003; Jean et al. 2015): to the
+    logit comes the logarithm of that number, and the step is the same.
 
     >>> text = list(b"the dog ran. the cat sat. ")
     >>> draw = candidate_drawer(text, 4, random.Random(0))
     >>> {chr(id): round(number, 1) for id, number in draw(ord("t"), ord("h")).items()}
+    {'.': 3.1, 'n': 13.0, 'g': 13.0, 'h': 0.9}
 
     With candidates drawn in this way the model learns what it learns from all of them:
 
@@ -766,6 +834,7 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
     ...     shares = softmax(model.logits(list(b"e ")))
     ...     return {letter: round(shares[ord(letter)], 1) for letter in "dcr"}
     >>> after_the(drawn=0), after_the(drawn=10)
+    ({'d': 0.4, 'c': 0.4, 'r': 0.0}, {'d': 0.5, 'c': 0.4, 'r': 0.0})
     """
     if not drawn:
         return lambda last, right: None
@@ -785,9 +854,10 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
 
 # %% The real thing: safetensors
 #
-# Real models keep their vectors in files that end in .safetensors. The format is so simple that
-# you can read it yourself: eight bytes say how long the header is; the header, in JSON, says of each
-# tensor its type, its shape, and where its numbers begin and end; then come the numbers.
+# Real models keep their vectors in files that end in .safetensors. The format is so
+# simple that you can read it yourself: eight bytes say how long the header is; the
+# header, in JSON, says of each tensor its type, its shape, and where its numbers begin
+# and end; then come the numbers.
 
 def header_of(path: Union[str, Path]) -> dict:
     """Read the header of a safetensors file, by hand.
@@ -799,13 +869,16 @@ def header_of(path: Union[str, Path]) -> dict:
     >>> write_safetensors(path, {"m": ("F32", (2, 2), [1, 2, 3, 4])}, {})
     >>> data = Path(path).read_bytes()
     >>> data[:8], int.from_bytes(data[:8], "little")
+    (b'\\xa8\\x00\\x00\\x00\\x00\\x00\\x00\\x00', 168)
     >>> header_of(path)["m"]
     {'dtype': 'F32', 'shape': [2, 2], 'data_offsets': [0, 16]}
     >>> data[-16:]          # four numbers of four bytes each
+    b'\\x00\\x00\\x80?\\x00\\x00\\x00@\\x00\\x00@@\\x00\\x00\\x80@'
 
     The first offset is where the tensor begins, counted from the end of the header. The
-    second is one past its last byte. A real file of a gigabyte looks just like that, and nobody reads it
-    whole. `read_safetensors` checks the header and fetches a row when you ask for it:
+    second is one past its last byte. A real file of a gigabyte looks just like that,
+    and nobody reads it whole. `read_safetensors` checks the header and fetches a row
+    when you ask for it:
 
     >>> tensor = read_safetensors(path)["m"]
     >>> tensor.dtype, tensor.shape, tensor.row(1)
@@ -817,6 +890,10 @@ def header_of(path: Union[str, Path]) -> dict:
     >>> model.save(path)
     >>> for name, tensor in read_safetensors(path).items():
     ...     print(f"{name:12} {tensor.dtype} {tensor.shape}")
+    embeddings   F64 (1200, 64)
+    biases       F64 (1200,)
+    pairs        I32 (2565, 2)
+    pair_vectors F64 (2565, 32)
     """
     read_safetensors(path)      # refuses what is no such file, or damaged
     with open(path, "rb") as file:
@@ -827,17 +904,17 @@ def header_of(path: Union[str, Path]) -> dict:
 def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
     """Among the tensors of a model, the matrix with a row for each token.
 
-    Some models have a few rows more than tokens, to make the number a round one: Qwen2.5
-    has 271 more, GPT-2 and Llama 3 have none.
+    Some models have a few rows more than tokens, to make the number a round one:
+    Qwen2.5 has 271 more, GPT-2 and Llama 3 have none.
 
     >>> small, wte = Tensor("", "small", "F32", (1, 2), 0), Tensor("", "wte", "F32", (3, 1), 8)
     >>> find_embeddings({"small": small, "wte": wte}, vocab_size=2).name
     'wte'
 
     The slides swap vectors under one tokenizer. It works under one condition: both were
-    trained for the same ids. (And in an LLM the layers have to come along, for they were trained on
-    these vectors.) Nothing in a row says which token it is for, so under
-    another tokenizer every token gets the vector of some other one.
+    trained for the same ids. (And in an LLM the layers have to come along, for they
+    were trained on these vectors.) Nothing in a row says which token it is for, so
+    under another tokenizer every token gets the vector of some other one.
 
     Raises ValueError if no matrix has about as many rows as the tokenizer has tokens.
     """
@@ -859,9 +936,10 @@ MODEL_FOLDER = HERE / "model"
 def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     """The tokenizer and the model of this course: from the folder model/, or trained now.
 
-    Training takes ten to twenty seconds, and is done once. It is done again if corpus.txt changes
-    or the code of lessons 1 to 3, but not for another word in a docstring. A damaged
-    file is reported and made anew. If the folder can't be written to, nothing is kept.
+    Training takes ten to twenty seconds, and is done once. It is done again if
+    corpus.txt changes or the code of lessons 1 to 3, but not for another word in a
+    docstring. A damaged file is reported and made anew. If the folder can't be written
+    to, nothing is kept.
 
     >>> tokenizer, model = course_model()
     >>> len(tokenizer) == len(model.embeddings)
@@ -914,21 +992,22 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
     ids, record = story_ids(tokenizer, seen), []
     passes = passes or (4 if len(ids) < 100_000 else 2)     # a long text needs fewer
     word = _watched_word(tokenizer, ids)
-    start = tokenizer.encode(held_out[0])[:3]
+    start = tokenizer.encode(held_out[0])[:3]       # the fixed prompt
 
     def watch(number: int, model: EmbeddingModel) -> None:
         near = nearest(model.embeddings[word], model.embeddings, 6)[1:]
         record.append({"pass": number, "word": tokenizer.decode([word]),
-                       "seen": round(bits_per_byte(model, tokenizer, seen, 1 + len(ids) // 300), 3),
-                       "held_out": round(bits_per_byte(model, tokenizer, held_out, 1 + len(ids) // 3000), 3),
+                       "seen": round(bits_per_byte(model, tokenizer, seen, 1 + len(ids) // 250), 3),
+                       "held_out": round(bits_per_byte(model, tokenizer, held_out, 1 + len(ids) // 5000), 3),
                        "near": "".join(tokenizer.decode([id]) for id, _ in near),
-                       "text": tokenizer.decode(_go_on(model, start))})
-        print(show_learning(_with_record(model, record[-1:])), file=sys.stderr)
+                       "text": _go_on(model, tokenizer, start)})
+        print(show_learning(record[-1:]), file=sys.stderr)
 
     _say_how_long(ids, len(tokenizer), dimensions, passes)
     watch(0, EmbeddingModel.untrained(len(tokenizer), dimensions, ids))
     model = train_model(ids, len(tokenizer), dimensions, passes, after_pass=watch)
-    return tokenizer, _with_record(model, record)
+    model.metadata["record"] = json.dumps(record)
+    return tokenizer, model
 
 
 def _watched_word(tokenizer: Tokenizer, ids: list[int]) -> int:
@@ -940,35 +1019,31 @@ def _watched_word(tokenizer: Tokenizer, ids: list[int]) -> int:
     return max(long or counts, key=lambda id: (counts[id], -id))
 
 
-def _go_on(model: EmbeddingModel, ids: list[int], count: int = 14) -> list[int]:
-    """Go on with a text: draw each next token by its probability. (Lesson 4 does it better.)"""
-    rng = random.Random(3)
+def _go_on(model: EmbeddingModel, tokenizer: Tokenizer, ids: list[int], count: int = 14) -> str:
+    """Go on with a text, to the end of the story at most: draw tokens, favouring the likely ones."""
+    rng, every, end = random.Random(5), range(len(model.biases)), tokenizer.encode(END_OF_TEXT, "all")
     for _ in range(count):
-        ids = ids + rng.choices(range(len(model.biases)), softmax(model.logits(ids)))
-    return ids
-
-
-def _with_record(model: EmbeddingModel, record: list[dict]) -> EmbeddingModel:
-    model.metadata = {**model.metadata, "record": json.dumps(record)}
-    return model
+        next_id = rng.choices(every, softmax([2 * logit for logit in model.logits(ids)]))
+        if next_id == end:
+            break
+        ids = ids + next_id
+    return " ".join(tokenizer.decode(ids).replace("\ufffd", "").split())
 
 
 def _say_how_long(ids: list[int], vocab_size: int, dimensions: int, passes: int) -> None:
     start = time.perf_counter()
     train_model(ids[:1000], vocab_size, dimensions, passes=1)
     seconds = (time.perf_counter() - start) * passes * len(ids) / len(ids[:1000])
-    print(f"{len(ids):,} tokens, {passes} passes: about {_duration(seconds)}", file=sys.stderr)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    duration = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    print(f"{len(ids):,} tokens, {passes} passes: this takes about {duration}", file=sys.stderr)
 
 
 def save_model(folder: Union[str, Path], tokenizer: Tokenizer, model: EmbeddingModel) -> None:
     """Save a tokenizer and its model in a folder, which `load_model` and lesson 4 open.
 
-    They go into tokenizer.json and model.safetensors. Raises ValueError if the folder has files of these
-    names that this lesson did not write: they are somebody's work, and stay as they are.
+    They go into tokenizer.json and model.safetensors. Raises ValueError if the folder
+    has files of these names that this lesson did not write: they are somebody's work,
+    and stay as they are.
     """
     tokenizer_file, model_file = Path(folder, "tokenizer.json"), Path(folder, "model.safetensors")
     _check_folder(folder)
@@ -1009,8 +1084,8 @@ def load_model(folder: Union[str, Path]) -> tuple[Tokenizer, EmbeddingModel]:
 def exercise_1(answer: list[float]) -> str:
     """A warm-up. What is the cosine similarity of [1, 2] to [2, 4], to [-1, -2] and to [2, -1]?
 
-    Draw the four arrows on paper. Write the three numbers as a list, answer_1,
-    into a file beside the lesson, and check it:
+    Draw the four arrows on paper. Write the three numbers as a list, answer_1, into a
+    file beside the lesson, and check it:
 
         python3 lesson_3_embeddings.py --check answers_3.py
 
@@ -1030,9 +1105,9 @@ def exercise_1(answer: list[float]) -> str:
 def exercise_2(answer: list[float]) -> str:
     """Predict: how many bits of surprise?
 
-    First of a model that gives each of its 1,024 tokens the same probability, for
-    one token. Then of one that gives the right token one chance in four every
-    time, for a text of eight tokens. Two numbers in a list.
+    First of a model that gives each of its 1,024 tokens the same probability, for one
+    token. Then of one that gives the right token one chance in four every time, for a
+    text of eight tokens. Two numbers in a list.
 
     >>> exercise_2([10, 2])
     'The first is right. The second is for a text of eight tokens.'
@@ -1050,9 +1125,9 @@ def exercise_2(answer: list[float]) -> str:
 def exercise_3(answer: str) -> str:
     """Use the lesson: add " mother" and " father". Which other token is nearest to the sum?
 
-    Take the vectors from `course_model`, add them number by number, and ask
-    `nearest`. `encode` gives a list of ids, and `decode` takes one. Begin your file
-    with `from lesson_3_embeddings import *`.
+    Take the vectors from `course_model`, add them number by number, and ask `nearest`.
+    `encode` gives a list of ids, and `decode` takes one. Begin your file with `from
+    lesson_3_embeddings import *`.
 
     >>> exercise_3(" father")
     'That is one of the two themselves: look at the next ones.'
@@ -1074,8 +1149,8 @@ def exercise_3(answer: str) -> str:
 def exercise_4(answer: Callable[[Vector, Vector], float]) -> str:
     """Write a function: how far is it from the end of one arrow to that of another?
 
-    `answer_4(a, b)` returns the distance, in any number of dimensions. It is the
-    other way to compare vectors; two that point the same way may be far apart.
+    `answer_4(a, b)` returns the distance, in any number of dimensions. It is the other
+    way to compare vectors; two that point the same way may be far apart.
 
     >>> exercise_4(dot)
     'For [1, 2] and [4, 6] it gave 16; 5.0 is right.'
@@ -1090,13 +1165,14 @@ def exercise_4(answer: Callable[[Vector, Vector], float]) -> str:
 def exercise_5(answer: Callable) -> str:
     """For an evening: beat the model of this course.
 
-    `answer_5(ids, vocab_size)` gets the seen stories as ids. It returns a model of yours, any
-    object with `.logits(ids)`, which gives a score to each token for the place after `ids`. On
-    the held-out stories it has to need less than 1.73 bits per byte; the model of this
-    lesson needs 1.74. You may train with your own settings, count, or mix
-    several models. It has half an hour.
+    `answer_5(ids, vocab_size)` gets the seen stories as ids. It returns a model of
+    yours, any object with `.logits(ids)`, which gives a score to each token for the
+    place after `ids`. On the held-out stories it has to need less than 1.73 bits per
+    byte; the model of this lesson needs 1.74. You may train with your own settings,
+    count, or mix several models. It has half an hour.
 
     >>> exercise_5(lambda ids, vocab_size: EmbeddingModel.untrained(vocab_size, 2))
+    'It needs 2.96 bits per byte; less than 1.73 is asked for.'
     """
     tokenizer, (seen, held_out) = course_tokenizer(), corpus_stories()
     model, size = answer(story_ids(tokenizer, seen), len(tokenizer)), len(tokenizer)
