@@ -394,8 +394,8 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "", exp
     """Print a text and what `generate_ids` adds to it, as it comes.
 
     With `explain` you see each choice first: the text so far, the token that was drawn,
-    and what else was likely. 19%→60% is what the model gave it, and what the knobs,
-    temperature and filters, made of that.
+    and what else was likely. The first percentage is the model's own, and the second is
+    what the knobs, temperature and filters, made of it.
 
     >>> tokenizer, model = course_model()
     >>> ids = tokenizer.encode("The sky is")
