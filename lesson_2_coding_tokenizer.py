@@ -44,7 +44,7 @@ from formats import (GPT2_PATTERN, Pair, Rules, byte_letters, check_names, compi
 from lesson_1_tokens import CORPUS, CUTTERS, corpus_stories
 
 END_OF_TEXT = "<|endoftext|>"
-COURSE_VOCAB_SIZE = 1600
+COURSE_VOCAB_SIZE = 1200
 
 
 # %% Bytes first
