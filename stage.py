@@ -576,6 +576,33 @@ def run_lesson(help: str, show: Callable[..., None]) -> None:
     sys.exit(status)
 
 
+def chat(write: Callable[[str, dict], None], settings: dict, change: Callable[[dict, str, str], dict]) -> None:
+    """Read a line and `write(line, settings)`, or turn a knob; Ctrl-C stops a text, Ctrl-D ends it all.
+
+    `change(settings, name, value)` gives the settings after a line such as "/temperature 0.3".
+    """
+    with contextlib.suppress(ImportError):
+        import readline     # noqa: F401  it makes the arrow keys work, where there is one
+    print("Type the beginning of a text. /help lists the knobs, Ctrl-D ends.")
+    while True:
+        try:
+            line = decode_text(input("> "), "the line")
+            if line.startswith("/"):
+                name, _, value = line[1:].partition(" ")
+                settings = settings if name == "help" else change(settings, name, value.strip())
+                for knob, setting in settings.items():
+                    if name in ("help", knob, knob.replace("_", "-")):
+                        print(f"/{knob.replace('_', '-')} is {'off' if setting is None else setting}")
+            elif line:
+                write(line, settings)
+        except ValueError as error:
+            print(error)
+        except KeyboardInterrupt:
+            print()
+        except EOFError:
+            return print()
+
+
 def _parser(name: str, help: str) -> argparse.ArgumentParser:
     """The parser that a help text describes."""
     title, *rows = help.strip().splitlines()
