@@ -23,6 +23,7 @@ import threading
 import time
 import traceback
 import unicodedata
+from itertools import chain
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Callable, Iterable, Iterator, Optional, Sequence, Union
@@ -193,7 +194,7 @@ def write_words(pieces: Iterable[str]) -> None:
     The sky is blue. The
     """
     room, column, waiting = window() if _is_terminal(sys.stdout) else float("inf"), 0, ""
-    for piece in (*pieces, "\n") if isinstance(pieces, (list, tuple)) else _and_newline(pieces):
+    for piece in chain(pieces, ["\n"]):
         *words, waiting = re.split(r"(?<=\S)(?=\s)|(?<=\n)", waiting + spell_out(piece))
         for word in words:
             if word != "\n" and column + display_width(word) > room and column:
@@ -201,11 +202,6 @@ def write_words(pieces: Iterable[str]) -> None:
                 word, column = word.lstrip(" "), 0
             print(word, end="", flush=True)
             column = 0 if word.endswith("\n") else column + display_width(word)
-
-
-def _and_newline(pieces: Iterable[str]) -> Iterator[str]:
-    yield from pieces
-    yield "\n"
 
 
 def progress(steps: Sequence, label: str) -> Iterator:
@@ -612,8 +608,9 @@ def _parser(name: str, help: str) -> argparse.ArgumentParser:
     lines = [f"usage: {name} [options] [text]", title, *options, *common, *rows[len(options):]]
     parser = argparse.ArgumentParser(prog=name, usage=lines[0][7:], allow_abbrev=False)
     parser.add_argument("text", nargs="?")
+    kinds = {"N": _number_reader(int, "a whole number"), "X": _number_reader(float, "a number")}
     for option, place in re.findall(r"(--[a-z-]+)(?: ([A-Z]+)\b)?", "\n".join(options + common)):
-        kind = {"N": _whole_number, "X": _number}.get(place, str)
+        kind = kinds.get(place, str)
         parser.add_argument(option, **({"metavar": place, "type": kind} if place else {"action": "store_true"}))
 
     def complain(message: str) -> None:
@@ -622,18 +619,13 @@ def _parser(name: str, help: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"it takes a whole number, not {text[:40]!r}") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"it takes a number, not {text[:40]!r}") from None
+def _number_reader(kind: type, what: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"it takes {what}, not {text[:40]!r}") from None
+    return read
 
 
 def _obey(parser: argparse.ArgumentParser, lesson: SimpleNamespace, show: Callable[..., None]) -> int:
