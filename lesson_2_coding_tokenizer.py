@@ -340,7 +340,8 @@ class Tokenizer:
         """
         text_to_bytes(text)
         ids = []
-        for part in cut_text(text, self.special_tokens, self.rules, allowed_special):
+        parts = cut_text(text, self.special_tokens, self.rules, allowed_special)
+        for part in parts:
             if isinstance(part, int):       # the id of a special token
                 ids.append(part)
             else:       # a list of words
@@ -379,7 +380,8 @@ class Tokenizer:
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         r"""Spell the token of each id; bytes that are not a whole character look like \xe8."""
-        return [token.decode("utf-8", "backslashreplace") for token in self._tokens(ids)]
+        tokens = self._tokens(ids)
+        return [token.decode("utf-8", "backslashreplace") for token in tokens]
 
     def show(self, ids: Iterable[int], color: Optional[bool] = None) -> str:
         """Show tokens with the borders between them.
@@ -398,18 +400,21 @@ class Tokenizer:
 
     def explain(self, text: str) -> str:
         """Show how a text is merged, step by step, as under "Training, simply"."""
-        # A None between two words keeps them from merging.
-        ids = [id for word in self._words(text) for id in (*self._start(word), None)]
-        rows = [["id", "merge", "count", "the text after it"], ["", "", "", self._spell(ids)]]
+        ids, rows = [], [["id", "merge", "count", "the text after it"]]
+        for word in self._words(text):
+            ids += [*self._start(word), None]       # which keeps words apart
+        rows.append(["", "", "", self._spell(ids)])
         while pair := first_pair(ids, self._ranks):
             times, new_id = count_pairs(ids)[pair], self.merges[pair]
             ids = merge_pair(ids, pair, new_id)
-            rows.append([new_id, self._spell(pair, " + "), times, self._spell(ids)])
+            merge = self._spell(pair, " + ")
+            rows.append([new_id, merge, times, self._spell(ids)])
         return table(rows)
 
     def save(self, path: Union[str, Path]) -> None:
         """Write the tokenizer as a tokenizer.json, which Hugging Face `tokenizers` opens."""
-        write_tokenizer(path, self.merges, self.special_tokens, self._learned, self.rules)
+        parts = self.merges, self.special_tokens, self._learned, self.rules
+        write_tokenizer(path, *parts)
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> "Tokenizer":
@@ -575,8 +580,8 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
     1024 tokens   18929              3.4  ███████
     1200 tokens   18045              3.6  ██████▊
 
-    The first hundreds of merges save most of the tokens. The last are of pairs that occur
-    four times in all of the text, and from so few a model can't learn much about a token.
+    The first hundreds of merges save most of the tokens. The last ones are of pairs that
+    occur four times in all of the text, too seldom to teach a model much about a token.
     """
     counts = learn_merges(text, vocab_size, [END_OF_TEXT])
     merges = dict(zip(counts, count(256)))
@@ -585,16 +590,18 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
             for pair, id in merges.items()]
     rows[4:-2] = [["…", "…", "…"]] if len(rows) > 7 else rows[4:-2]
     print(table([["id", "merge", "count"], *rows]), end="\n\n")
-    longest = sorted(merges.values(), key=lambda id: -len(tokenizer.decode_bytes([id])))
-    print("The longest:", tokenizer.show(longest[:5], False), end="\n\n")
+    spelled = token_bytes(merges)
+    longest = sorted(spelled, key=lambda id: -len(spelled[id]))[:5]
+    print("The longest:", tokenizer.show(longest, False), end="\n\n")
     costs = [("256 bytes", text, len(text_to_bytes(text)))]
-    sizes = [2 ** power for power in range(9, 30) if 2 ** power < len(tokenizer)]
-    for size in [*sizes, len(tokenizer)]:
-        part = Tokenizer(dict(list(merges.items())[:size - 257]))
-        costs.append((f"{size} tokens", text, len(part.encode(text))))
+    for power in range(9, (len(tokenizer) - 1).bit_length() + 1):
+        size = min(2 ** power, len(tokenizer))
+        some = dict(list(merges.items())[:size - 257])      # and END_OF_TEXT
+        tokens = len(Tokenizer(some).encode(text))
+        costs.append((f"{size} tokens", text, tokens))
     print(cost_bars(costs))
     if len(tokenizer) < vocab_size:
-        print("\nThere are no more: every word is one token.")
+        print("\nThere are no more pairs: every word is one token.")
     return tokenizer
 
 
@@ -627,10 +634,10 @@ def course_tokenizer() -> Tokenizer:
     has met English, a little Chinese and nothing else; the big ones have met more English
     than Hindi, too.
 
-    >>> sentences = {"English": "The sky is blue.", "German": "Der Himmel ist blau.",
-    ...              "Chinese": "天空是蓝色的。", "Hindi": "आसमान नीला है।"}
+    >>> skies = {"English": "The sky is blue.", "German": "Der Himmel ist blau.",
+    ...          "Chinese": "天空是蓝色的。", "Hindi": "आसमान नीला है।"}
     >>> print(cost_bars([(language, text, len(tokenizer.encode(text)))
-    ...                  for language, text in sentences.items()]))
+    ...                  for language, text in skies.items()]))
              tokens  bytes per token
     English       5              3.2  ███▏
     German       11              1.8  ███████
