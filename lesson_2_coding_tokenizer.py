@@ -568,7 +568,6 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
     257        · + t  2276
     258        · + a  1557
     259      ·t + he  1485
-    …              …  …
     1197  ·n + umber  4
     1198     ·m + il  4
     <BLANKLINE>
@@ -588,8 +587,8 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer(merges, {END_OF_TEXT: 256 + len(merges)})
     rows = [[id, tokenizer._spell(pair, " + "), counts[pair]]
             for pair, id in merges.items()]
-    rows[4:-2] = [["…", "…", "…"]] if len(rows) > 7 else rows[4:-2]
-    print(table([["id", "merge", "count"], *rows]), end="\n\n")
+    rows = [["id", "merge", "count"], *rows[:4], *rows[4:][-2:]]
+    print(table(rows), end="\n\n")
     spelled = token_bytes(merges)
     longest = sorted(spelled, key=lambda id: -len(spelled[id]))[:5]
     print("The longest:", tokenizer.show(longest, False), end="\n\n")
