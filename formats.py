@@ -16,7 +16,7 @@ import threading
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, groupby, repeat
+from itertools import chain, groupby
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, Optional, Union
 
@@ -159,11 +159,7 @@ def _read_vocabulary(ids: dict[str, int], added: set[str]) -> dict[bytes, int]:
     _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) and max(ids.values()) < 2 ** 32,
              "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
     _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
-    try:
-        tokens = list(map(letters_to_bytes, ids))
-    except ValueError:      # some are not written in byte letters: these must be added tokens
-        tokens = [_read_token(letters, added) for letters in ids]
-    vocabulary = dict(zip(tokens, ids.values()))
+    vocabulary = {_read_token(letters, added): id for letters, id in ids.items()}
     _require(len(vocabulary) == len(ids), "two tokens in its vocabulary stand for the same bytes")
     missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
     _require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
@@ -181,7 +177,7 @@ def _read_token(letters: str, added: set[str]) -> bytes:
 def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
     _require({*map(type, merges)} in ({str}, {list}, set()), "its merges are neither all texts nor all lists")
-    pairs = list(map(str.split, merges, repeat(" "))) if {*map(type, merges)} == {str} else merges
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
     _require({*map(len, pairs)} <= {2}, "one of its merges is not a pair")
     try:
         read = {(ids[left], ids[right]): ids[left + right] for left, right in pairs}
@@ -247,24 +243,30 @@ def write_tokenizer(path: Union[str, Path], merges: dict[Pair, int], special_tok
     names = {id: "".join([letters[byte] for byte in token]) for token, id in vocabulary.items()}
     special_names = {id: token for token, id in special_tokens.items()}
     names.update({id: token for id, token in special_names.items() if id in names})
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     splits = [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
               for pattern in rules.patterns]
-    added = [{"id": id, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
-              "normalized": token in rules.normalized, "special": token not in rules.always}
-             for token, id in special_tokens.items()]
-    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-             "ignore_merges": rules.ignore_merges, "vocab": {name: id for id, name in names.items()},
-             "merges": [f"{names[left]} {names[right]}" for left, right in merges]}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     template = _template(rules.first_ids, {**names, **special_names})
     write_whole(path, json.dumps({
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": _added(special_tokens, rules),
         "normalizer": {"type": "NFC"} if rules.nfc else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
-        "post_processor": template if rules.first_ids else byte_level,
-        "decoder": byte_level, "model": model,
+        "post_processor": template if rules.first_ids else byte_level, "decoder": byte_level,
+        "model": _model(names, merges, rules.ignore_merges),
     }, ensure_ascii=False, indent=1).encode("utf-8"))
+
+
+def _added(special_tokens: dict[str, int], rules: Rules) -> list[dict]:
+    return [{"id": id, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": token in rules.normalized, "special": token not in rules.always}
+            for token, id in special_tokens.items()]
+
+
+def _model(names: dict[int, str], merges: dict[Pair, int], ignore_merges: bool) -> dict:
+    return {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": ignore_merges,
+            "vocab": {name: id for id, name in names.items()},
+            "merges": [f"{names[left]} {names[right]}" for left, right in merges]}
 
 
 def _template(first_ids: Iterable[int], names: dict[int, str]) -> dict:
@@ -461,23 +463,23 @@ def _members(token: str, alphabet: str) -> str:
     name = re.sub(r"\W", "", token[2:])
     categories = name or {"s": ("Z", "Cc space"), "d": "Nd"}[token[1].lower()]
     negative = token[1].isupper() != ("^" in token)
-    ranges = []
-    def group(run: tuple[str, str, str]) -> tuple[bool, bool]:
+
+    def kind(run: tuple[str, str, str]) -> tuple[bool, bool]:
         return run[0].startswith(categories) != negative, run[1] > "\uffff"
-    for (inside, _), runs in groupby(_runs(alphabet), group):
-        (_, first, _), *_, (_, _, last) = [*runs] * 2
-        ranges += [f"\\U{ord(first):08x}-\\U{ord(last):08x}"] * inside
+
+    ranges = []
+    for (inside, _), runs in groupby(_runs(alphabet), kind):
+        runs = list(runs)
+        if inside:
+            ranges.append(f"\\U{ord(runs[0][1]):08x}-\\U{ord(runs[-1][2]):08x}")
     return "".join(ranges) or "\\ud800"     # a class can't be empty, and this is in no text
 
 
 @lru_cache(maxsize=8)
 def _runs(alphabet: str) -> list[tuple[str, str, str]]:
     """Runs of neighbours of one category: the category, and the first and the last character."""
-    runs = []
-    for category, run in groupby(alphabet, _category):
-        first, *_, last = [*run] * 2
-        runs.append((category, first, last))
-    return runs
+    runs = [(category, list(run)) for category, run in groupby(alphabet, _category)]
+    return [(category, run[0], run[-1]) for category, run in runs]
 
 
 def _category(character: str) -> str:
