@@ -32,7 +32,6 @@ import sys
 from collections import Counter
 
 sys.path.append(os.path.dirname(sys.argv[0]))
-
 from stage import HERE, bar, play, read_text, run_lesson, show_ids, show_tokens, table
 
 
@@ -158,7 +157,8 @@ def word_tokens(text: str) -> list[str]:
     >>> after.count("sky "), after.count("sky")
     (52, 16)
 
-    So do not end a prompt with a space. The model brings it along, in " blue".
+    So when you give a model a text to continue, a prompt, do not end it with a space. The
+    model brings the space along, in " blue".
     """
     return re.findall(r" ?\S+|\s", text)
 
@@ -330,7 +330,7 @@ def subword_tradeoff(text: str) -> str:
 
     The first ten pieces save over 1,000 tokens each, the last 1,134 only four each. The
     top row is letters, the bottom row is words, and nearly all models of today are in
-    between, with 30,000 to 260,000 tokens. (Whole words may have their day yet.)
+    between, with 30,000 to 260,000 tokens.
     """
     words = commonest_words(text)
     rows = [["pieces", "vocabulary", "tokens", ""]]

@@ -83,8 +83,8 @@ def text_to_bytes(text: str) -> bytes:
 
 
 # %% Count and merge
-# All of byte-pair encoding is two small steps. One counts the pairs of neighbours, and the
-# other replaces a pair by a new token. Training uses both.
+# All of byte-pair encoding is two small steps: count the pairs of neighbours, and replace
+# a pair by a new token.
 
 def count_pairs(ids: list[int]) -> Counter[Pair]:
     """Count how often each pair of neighbours occurs.
@@ -155,8 +155,8 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
     >>> train_merges_simply(text, 256 + 3)
     {(108, 111): 256, (256, 119): 257, (32, 257): 258}
 
-    Here are the first five, each with how often its pair stood in the text, and what then
-    became of the text. (`Tokenizer` comes below.)
+    Here are the first five, with how often each pair stood in the text, and what became of
+    the text. (`Tokenizer` comes below; here it only draws.)
 
     >>> print(Tokenizer(train_merges_simply(text, 256 + 5)).explain(text))
     id      merge  count  the text after it
@@ -197,9 +197,8 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
 def first_pair(ids: list[int], merges: dict[Pair, int]) -> Optional[Pair]:
     """Of the pairs that can be merged, find the one that was learned first.
 
-    >>> merges = train_merges_simply("low low lower lowest", 256 + 3)
-    >>> first_pair(list(b"low"), merges)
-    (108, 111)
+    >>> first_pair([1, 2, 3], {(2, 3): 256, (1, 2): 257})
+    (2, 3)
     """
     pairs = [pair for pair in zip(ids, ids[1:]) if pair in merges]
     return min(pairs, key=merges.get, default=None)
@@ -384,11 +383,7 @@ class Tokenizer:
         return [token.decode("utf-8", "backslashreplace") for token in tokens]
 
     def show(self, ids: Iterable[int], color: Optional[bool] = None) -> str:
-        """Show tokens with the borders between them.
-
-        >>> print(Tokenizer({(104, 101): 256}).show([116, 256, 32, 232]))
-        t|he|·|\\xe8
-        """
+        """Show tokens with the borders between them."""
         return show_tokens(self.tokens(ids), color)
 
     def _spell(self, ids: Iterable[Optional[int]], between: str = "|") -> str:
@@ -455,7 +450,7 @@ def learn_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ())
     if vocab_size < 256 + len(names):
         raise ValueError("the vocabulary is too small: it has to hold the 256 bytes and the special tokens")
     words, counts = _count_words(text, names)
-    pair_counts, holders, learned = Counter(), defaultdict(set), {}
+    pair_counts, holders, learned = defaultdict(int), defaultdict(set), {}
     for place, word in enumerate(words):
         for pair in map(add, word, word[1:]):
             pair_counts[pair] += counts[place]
@@ -480,7 +475,7 @@ def _count_words(text: str, special_tokens: frozenset[str]) -> tuple[list[str], 
     return [text_to_bytes(word).decode("latin-1") for word in word_counts], list(word_counts.values())
 
 
-def _pop_best(heap: list[tuple[int, str]], pair_counts: Counter[str]) -> Optional[str]:
+def _pop_best(heap: list[tuple[int, str]], pair_counts: dict[str, int]) -> Optional[str]:
     while heap:
         times, pair = heapq.heappop(heap)
         if times == -pair_counts[pair]:     # or else it has changed since it was put there
@@ -488,10 +483,10 @@ def _pop_best(heap: list[tuple[int, str]], pair_counts: Counter[str]) -> Optiona
     return None
 
 
-def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], pair_counts: Counter[str],
+def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], pair_counts: dict[str, int],
                   holders: dict[str, set[int]]) -> list[str]:
     """Merge a pair in the words that hold it; which pairs are now more or less frequent?"""
-    changes = Counter()
+    changes = defaultdict(int)
     for place in holders.pop(pair):
         old_word = words[place]
         words[place] = new_word = old_word.replace(pair, new)
@@ -501,7 +496,8 @@ def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], pair
             changes[made] += counts[place]
             if new in made:
                 holders[made].add(place)
-    pair_counts.update(changes)
+    for changed, change in changes.items():
+        pair_counts[changed] += change
     return [changed for changed, change in changes.items() if change and pair_counts[changed]]
 
 
@@ -512,29 +508,33 @@ def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -
 
     The simple encoder looks at every pair again after each merge. Here a heap holds the rank
     and the place of each pair that can be merged, and the tokens are a linked list, since a
-    merge makes new pairs only with the tokens before and after. An entry of the heap whose
-    pair is gone is passed over. And `Tokenizer` looks up a word that it met before.
+    merge makes new pairs only with the tokens before and after. And a word that `Tokenizer`
+    has met before it looks up.
 
     >>> text, tokenizer = read_text(CORPUS), course_tokenizer()
     >>> tokenizer.encode(text) == encode_simply(text, tokenizer.merges)
     True
     """
-    end, after, before = len(ids), list(range(1, len(ids) + 1)), list(range(-1, len(ids) - 1))
-    heap = [ranks[pair] * end + place for place, pair in enumerate(zip(ids, ids[1:])) if pair in ranks]
-    heapq.heapify(heap)
+    end, heap = len(ids), []
+    ids = [*ids, None]      # a border: no merge goes beyond it, at either end
+    after, before = [*range(1, end + 1), end], list(range(-1, end))
+
+    def offer(left: int) -> None:
+        rank = ranks.get((ids[left], ids[after[left]]))
+        if rank is not None:
+            heapq.heappush(heap, (rank, left))
+
+    for place in range(end):
+        offer(place)
     while heap:
-        rank, left = divmod(heapq.heappop(heap), end)
-        right = after[left]
-        if right == end or ranks.get((ids[left], ids[right])) != rank:
-            continue
-        ids[left], ids[right] = merges[ids[left], ids[right]], None
-        after[left] = following = after[right]
-        if following < end:
-            before[following] = left
-            if (ids[left], ids[following]) in ranks:
-                heapq.heappush(heap, ranks[ids[left], ids[following]] * end + left)
-        if before[left] >= 0 and (ids[before[left]], ids[left]) in ranks:
-            heapq.heappush(heap, ranks[ids[before[left]], ids[left]] * end + before[left])
+        rank, left = heapq.heappop(heap)
+        pair = ids[left], ids[after[left]]
+        if ranks.get(pair) == rank:     # or else a token of the pair is gone
+            ids[left], ids[after[left]] = merges[pair], None
+            after[left] = after[after[left]]
+            before[after[left]] = left
+            offer(left)
+            offer(before[left])
     return [id for id in ids if id is not None]
 
 
@@ -724,16 +724,13 @@ def exercise_3(answer: list[str]) -> str:
     if not isinstance(answer, list) or len(answer) != 3:
         return f"Three strings are wanted, such as ['ab', ' a', 'b'], and not {answer!r}."
     agree = [mine == theirs for mine, theirs in zip(answer, right)].index(False)
-    return f"Right so far: {agree}. Now count all pairs of neighbours, with each merged pair as one token."
+    return f"Right so far: {agree}. Count all pairs of neighbours, with each merged pair as one token."
 
 
 def exercise_4(answer: Callable[[Tokenizer, str], float]) -> str:
     """Write a function: how many bytes of a text does a token stand for, on average?
 
     `answer_4(tokenizer, text)` returns it, and 0 for an empty text.
-
-    >>> exercise_4(lambda tokenizer, text: len(text))
-    "For 'The cat is sleeping.' it gave 20; 3.333 is right."
     """
     tokenizer, averages = course_tokenizer(), []
     for text in ("The cat is sleeping.", "我们正在学习人工智能", "for id in ids:\n    print(id)", "'stop it", ""):
