@@ -134,7 +134,8 @@ def sentence_tokens(text: str) -> list[str]:
     you would have to understand the text.
     """
     # (?<=x) is a place after an x, (?=x) a place before an x
-    ends = r"""(?<=[.!?])(?=\s)|(?<=[.!?]["')”’])(?=\s)|(?<=[。！？])"""
+    ends = (r"""(?<=[.!?])(?=\s)|(?<=[.!?]["')”’])(?=\s)"""
+            r"|(?<=[。！？])")
     return [token for token in re.split(ends, text) if token]
 
 
@@ -157,8 +158,7 @@ def word_tokens(text: str) -> list[str]:
     >>> after.count("sky "), after.count("sky")
     (52, 16)
 
-    So when you give a model a text to continue, a prompt, do not end it with a space. The
-    model brings the space along, in " blue".
+    So do not end your part of a text, the prompt, with a space: the model brings its own.
     """
     return re.findall(r" ?\S+|\s", text)
 
