@@ -264,8 +264,8 @@ def _added(special_tokens: dict[str, int], rules: Rules) -> list[dict]:
 
 def _model(names: dict[int, str], merges: dict[Pair, int], ignore_merges: bool) -> dict:
     return {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": ignore_merges,
-            "vocab": {name: id for id, name in names.items()},
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+            "ignore_merges": ignore_merges, "vocab": {name: id for id, name in names.items()},
             "merges": [f"{names[left]} {names[right]}" for left, right in merges]}
 
 

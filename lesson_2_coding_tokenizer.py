@@ -469,7 +469,7 @@ def learn_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ())
 
 
 def _count_words(text: str, special_tokens: frozenset[str]) -> tuple[list[str], list[int]]:
-    """The distinct words and their counts. In a word each character stands for a token; so far they are bytes."""
+    """The distinct words and their counts. Each character of a word is a token: so far, a byte."""
     parts = cut_out(text, special_tokens)[::2]      # nothing is learned across a special token
     word_counts = Counter(chain.from_iterable(map(split_words, parts)))
     return [text_to_bytes(word).decode("latin-1") for word in word_counts], list(word_counts.values())
@@ -674,7 +674,7 @@ def letters_of(token: bytes) -> str:
     >>> letters_to_bytes("Ġè½¦").decode("utf-8")
     ' 车'
 
-    This is what one sees in the "vocab" of such a file. Its "merges" are 'a t' and so on.
+    So this is what one sees in such a file as its "vocab"; its "merges" begin with "a t":
 
     >>> tokenizer = Tokenizer.train("the cat and the hat", 256 + 4)
     >>> {letters_of(tokenizer.decode_bytes([id])): id for id in range(256, 260)}
@@ -789,7 +789,8 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Opt
         raise ValueError(f"there is no folder for {save}")
     known = {}
     if train is not None:
-        known["your own"] = watch_training(read_text(train), COURSE_VOCAB_SIZE if vocab_size is None else vocab_size)
+        size = COURSE_VOCAB_SIZE if vocab_size is None else vocab_size
+        known["your own"] = watch_training(read_text(train), size)
     if tokenizer is not None:
         known[Path(tokenizer).name] = Tokenizer.load(tokenizer)
     if train is None:
@@ -809,8 +810,11 @@ def _show_text(text: str, tokenizers: dict[str, Tokenizer]) -> None:
         costs.append((name, text, len(ids)))
         print(f"── {name}, {len(tokenizer)} tokens\n\n{show_ids(tokenizer.tokens(ids), ids)}\n")
         for word in dict.fromkeys(tokenizer._words(text)):
-            if len(tokenizer._word_ids(word)) > 1:
-                print(tokenizer.explain(word) if len(word) <= 40 else f"{word[:20]}… is too long to explain", end="\n\n")
+            is_broken = len(tokenizer._word_ids(word)) > 1
+            if is_broken and len(word) > 40:
+                print(f"{word[:20]}… is too long to explain\n")
+            elif is_broken:
+                print(tokenizer.explain(word) + "\n")
     print(cost_bars(costs))
 
 

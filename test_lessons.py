@@ -186,7 +186,8 @@ def test_the_company_of_all_tokens_is_every_pair():
     pairs = Counter(zip(tokens, tokens[1:]))
     for token in set(tokens):
         company = one.companions(tokens, token, None)
-        assert {(token, after): count for after, count in company} == {pair: n for pair, n in pairs.items() if pair[0] == token}
+        assert {(token, after): count for after, count in company} == {
+            pair: count for pair, count in pairs.items() if pair[0] == token}
         assert company == sorted(company, key=lambda entry: -entry[1])
 
 
@@ -213,7 +214,8 @@ def test_a_text_of_your_own_is_shown_with_an_id_under_each_token(columns):
         assert max(map(stage.display_width, chain(*blocks))) <= columns
         assert " ".join(chain(*(block[1:] for block in blocks))).split().count("<UNK>") == int(unknown)
         for block in blocks:
-            starts = [[stage.display_width(line[:word.start()]) for word in re.finditer(r"\S+", line)] for line in block]
+            starts = [[stage.display_width(line[:word.start()]) for word in re.finditer(r"\S+", line)]
+                      for line in block]
             assert starts[-1] == starts[0][-len(starts[-1]):]       # the first part of a line may end a token
     assert run("lesson_1_tokens.py", "").returncode == 0
 
@@ -227,7 +229,7 @@ def test_a_text_of_your_own_is_shown_with_an_id_under_each_token(columns):
     (4, "0.75 is right", [lambda *_, given=given: given for given in ("0.75", None, [0.75], math.nan, 1)]),
     (5, "2,138 of them distinct. Only 1,400 distinct ones are allowed.", [one.word_tokens]),
     (5, "80 of them distinct. Only 17,000 tokens are allowed.", [list]), (5, "two words", [one.sentence_tokens]),
-    (5, "not a list that joins back", [str.split, *(lambda _, given=given: given for given in (None, 3, "text", [1]))])])
+    (5, "not a list that joins back", [str.split, *(lambda _, given=given: given for given in (None, 3, [1]))])])
 def test_hints_of_lesson_1_fit_whatever_is_given(number, says, answers):
     for answer in answers:
         assert says in getattr(one, f"exercise_{number}")(answer)
