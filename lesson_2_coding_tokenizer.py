@@ -149,7 +149,7 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
 def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
     """Train BPE: find the most frequent pair, merge it, repeat. That is all.
 
-    It returns all that a tokenizer learns: the merges, in the order they were learned in.
+    It returns all that a tokenizer learns: its merges, the first one first.
 
     >>> text = "low low lower lowest"
     >>> train_merges_simply(text, 256 + 3)
@@ -508,8 +508,8 @@ def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -
 
     The simple encoder looks at every pair again after each merge. Here a heap holds the rank
     and the place of each pair that can be merged, and the tokens are a linked list, since a
-    merge makes new pairs only with the tokens before and after. And a word that `Tokenizer`
-    has met before it looks up.
+    merge makes new pairs only with the tokens before and after. A word that came before is
+    not even merged again: `Tokenizer` looks it up.
 
     >>> text, tokenizer = read_text(CORPUS), course_tokenizer()
     >>> tokenizer.encode(text) == encode_simply(text, tokenizer.merges)
