@@ -4,16 +4,24 @@ It knows nothing of the lessons, and you need not open it to follow them.
 """
 
 import contextlib
+import email.utils
 import hashlib
+import http.client
 import json
 import math
 import os
+import re
+import socket
 import struct
 import tempfile
 import threading
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, Union
+
+from stage import progress
 
 Vector = list[float]
 
@@ -186,3 +194,162 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
     data = b"".join([len(text).to_bytes(8, "little"), text, *parts])
     checksum = hashlib.sha256(data).hexdigest()
     write_whole(path, data.replace(NO_CHECKSUM.encode(), checksum.encode(), 1))
+
+
+# %% A model's folder: its settings, its weights, and fetching them
+
+def read_json(path: Union[str, Path]) -> dict:
+    """Read a JSON file that holds one object, such as config.json.
+
+    Raises ValueError if it holds anything else.
+    """
+    try:
+        data = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON file: {error}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} should hold one JSON object, in braces")
+    return data
+
+
+def read_weights(folder: Union[str, Path]) -> dict[str, Tensor]:
+    """All tensors of a model: from model.safetensors, or from the shards that its index names.
+
+    Raises ValueError if files or tensors are missing, or if a tensor is there twice.
+    """
+    if Path(folder, WEIGHTS).exists():
+        return read_safetensors(Path(folder, WEIGHTS))
+    if not Path(folder, INDEX).exists():
+        raise ValueError(f"{folder} has no {WEIGHTS}, and no {INDEX}")
+    tensors, expected = {}, weight_map(folder)
+    for file in sorted(set(expected.values())):
+        shard = read_safetensors(Path(folder, file))
+        wrong = [name for name in shard if expected.get(name, file) != file or name in tensors]
+        wrong += [name for name in expected if expected[name] == file and name not in shard]
+        if wrong:
+            raise ValueError(f"{Path(folder, INDEX)} and {file} don't agree about the tensor {wrong[0]!r}")
+        tensors.update(shard)
+    return tensors
+
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def weight_map(folder: Union[str, Path]) -> dict[str, str]:
+    """The index of a model in shards: in which file each tensor is.
+
+    Raises ValueError if it is damaged, or names a file outside of the folder.
+    """
+    files = read_json(Path(folder, INDEX)).get("weight_map")
+    if not isinstance(files, dict) or not files:
+        raise ValueError(f"{Path(folder, INDEX)} has no weight_map")
+    for file in files.values():
+        if not (isinstance(file, str) and re.fullmatch(r"\w[\w.-]*\.safetensors", file, re.ASCII)):
+            raise ValueError(f"{Path(folder, INDEX)} names {file!r}, which is no .safetensors file of its folder")
+    return files
+
+
+def fetch(model: str, file: str, folder: Union[str, Path], optional: bool = False) -> None:
+    """Fetch one file of a model from Hugging Face into a folder, if it is not there yet.
+
+    The environment variable HF_ENDPOINT names a mirror. What has come is kept in a
+    file that ends in .part, and after an interruption the rest is fetched.
+
+    Raises ValueError, with what to do, if it can't be had; an optional file may be missing.
+    """
+    path = Path(folder, file)
+    if path.exists():
+        return
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    if not re.match("https?://", endpoint):
+        raise ValueError(f"HF_ENDPOINT must begin with https://, and it is {endpoint!r}")
+    url, part = f"{endpoint.rstrip('/')}/{model}/resolve/main/{file}", Path(f"{path}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        while not _download(url, part):
+            pass
+    except urllib.error.HTTPError as error:
+        if optional and error.code == 404:
+            return
+        raise ValueError(_REFUSALS.get(error.code, "{url} can't be fetched: the server answers {code}; try again later")
+                         .format(url=url, code=error.code, model=model)) from None
+    except urllib.error.URLError as error:
+        raise ValueError(f"{url} can't be reached ({error.reason}): look at your connection and try again") from None
+    with contextlib.suppress(FileNotFoundError):    # another process may have been first
+        os.replace(part, path)
+
+
+_NOT_OPEN = ("{url} can't be fetched (error {code}): either there is no such model, or one must accept its licence "
+             "first; then fetch its files in the browser, and give their folder")
+_REFUSALS = {401: _NOT_OPEN, 403: _NOT_OPEN, 404: "there is no {url}: is {model} the right name?"}
+
+
+def _download(url: str, part: Path) -> bool:
+    """Fetch what is still missing of a file; False if the connection broke on the way, or all must be fetched anew.
+
+    Raises URLError if there is no connection, or nothing came.
+    """
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            if start and not _goes_on(answer, start, part.stat().st_mtime):
+                part.unlink()
+                return False
+            with open(part, "r+b" if start else "wb") as file:
+                file.seek(start)
+                _receive(answer, file, part.stem)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{start}":
+            return True     # there was nothing left to fetch
+        part.unlink()
+        return False
+    except (http.client.HTTPException, ConnectionError, TimeoutError, socket.timeout) as error:
+        if part.exists() and part.stat().st_size > start:
+            return False
+        raise urllib.error.URLError(error) from None
+    return True
+
+
+def _goes_on(answer: http.client.HTTPResponse, start: int, written: float) -> bool:
+    """Whether an answer begins where our part ends, and the file has not been changed since that was written."""
+    changed = answer.headers.get("Last-Modified")
+    return (answer.status == 206 and str(answer.headers.get("Content-Range")).startswith(f"bytes {start}-")
+            and not (changed and email.utils.parsedate_to_datetime(changed).timestamp() > written))
+
+
+def _receive(answer: http.client.HTTPResponse, file: BinaryIO, label: str, at_once: int = 1 << 20) -> None:
+    """Write what comes to a file, with a bar. Raises IncompleteRead if it is shorter than was promised."""
+    expected = answer.length
+    if expected is None:        # in chunks: the last one says that it is the last
+        file.write(answer.read())
+        return
+    for left in progress(range(expected, 0, -at_once), f"fetching {label}"):
+        data = answer.read(min(left, at_once))
+        file.write(data)
+        if len(data) < min(left, at_once):
+            raise http.client.IncompleteRead(b"", left - len(data))
+
+
+def free_memory() -> float:
+    """How many bytes of memory a program may still take; infinity where no one says.
+
+    >>> free_memory() > 1_000_000
+    True
+    """
+    free = [math.inf]
+    with contextlib.suppress(OSError, ValueError, AttributeError):      # not on Windows
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):                      # Linux knows more
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        free += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with contextlib.suppress(OSError, ValueError):                      # in a container
+        free.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
+                    - int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8")))
+    with contextlib.suppress(ImportError):
+        import resource
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]               # ulimit -v
+        free += [limit] if limit != resource.RLIM_INFINITY else []
+    return min(free)
