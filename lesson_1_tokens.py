@@ -810,16 +810,19 @@ def run_lesson(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespa
     and a closed pipe, as in `| head`, in 141. A character that the terminal
     has no way to show is replaced, and never an error. `show` does what is asked
     for beside playing and checking. In a notebook there is nothing to run.
+
+    >>> def show(options):
+    ...     raise ValueError("the text is too short")
+    >>> before, sys.argv = sys.argv, ["lesson_9.py", "The cat"]
+    >>> run_lesson(lesson_parser("Lesson 9.", "to be read", {}, []), show)
+    Traceback (most recent call last):
+    SystemExit: 2
+    >>> sys.argv = before
     """
     here = getattr(sys.modules["__main__"], "__file__", "")
     if hasattr(sys, "ps1") and Path(here).name != Path(sys.argv[0]).name:
         return
-    codecs.register_error("lesson", _replace_characters)
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:      # it was closed before we began
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
-        if mode == "w" and isinstance(getattr(sys, name), io.TextIOWrapper):     # IDLE has streams of its own
-            getattr(sys, name).reconfigure(errors="lesson")
+    _prepare_streams()
     try:
         status = _obey(parser, show)
         print(end="", flush=True)
@@ -839,6 +842,15 @@ def run_lesson(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespa
     except OSError:     # nobody reads it: what is left goes nowhere, and Python need not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
+
+
+def _prepare_streams() -> None:
+    codecs.register_error("lesson", _replace_characters)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:      # it was closed before we began
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+        if mode == "w" and isinstance(getattr(sys, name), io.TextIOWrapper):     # IDLE has streams of its own
+            getattr(sys, name).reconfigure(errors="lesson")
 
 
 def _obey(parser: argparse.ArgumentParser, show: Callable[[argparse.Namespace], None]) -> int:

@@ -26,6 +26,7 @@ import codecs
 import contextlib
 import heapq
 import inspect
+import io
 import math
 import os
 import random
@@ -96,9 +97,14 @@ def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     >>> softmax([1003.0, 1002.0, 1001.0]) == softmax([3.0, 2.0, 1.0])
     True
 
-    Any other base in the place of e would do as well; it is the same as another
-    temperature. With e the slope of the loss is simply the error, as lesson 3 saw.
-    `temperature` divides the logits first; see below. At 0 all goes to the
+    Any other base in the place of e would do as well. It is the same as another
+    temperature, which divides the logits first (see below). With e the slope of the
+    loss is simply the error, as lesson 3 saw. With 2 each step doubles:
+
+    >>> [round(share, 3) for share in softmax([3, 2, 1], temperature=1 / math.log(2))]
+    [0.571, 0.286, 0.143]
+
+    At 0 all goes to the
     highest logit, and to the lowest id if there are several. A logit of plus
     infinity is certain. Raises ValueError if there is no logit above minus
     infinity, if one is not a number, or if the temperature is below 0.
@@ -345,7 +351,12 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, max_new_t
     ' blue'
 
     But it knows nothing of the sun: of any prompt our model sees only the last four
-    tokens. And don't end a prompt with a space, which belongs to the next word.
+    tokens. (Don't end one with a space, which belongs to the next word.)
+
+    >>> beginnings = ("The sun is shining, and the sky is", "In the shop, and the sky is")
+    >>> here, there = (model.logits(tokenizer.encode(text)) for text in beginnings)
+    >>> here == there
+    True
 
     Why not always take the best token? After the same few tokens greedy always
     says the same, so it goes round in circles, unless it meets an end:
@@ -483,6 +494,13 @@ def chat(write: Callable[[dict, str], None], settings: dict) -> None:
     With this the way is complete, from text to tokens, to ids, to vectors, to
     scores, to text. In the middle there is room for one thing more, the
     transformer; everything around it you have seen.
+
+    >>> before, sys.stdin = sys.stdin, io.StringIO("/temperature 0\\nThe sky is\\n")
+    >>> chat(lambda settings, line: print(settings["temperature"], line), DEFAULTS)
+    Type the beginning of a story. /temperature 0.3, /top-k 5 and so on turn the knobs; Ctrl-D ends.
+    > > 0.0 The sky is
+    >
+    >>> sys.stdin = before
     """
     with contextlib.suppress(ImportError):
         import readline     # noqa: F401  it makes the arrow keys work, where there is one
