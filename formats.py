@@ -353,3 +353,130 @@ def free_memory() -> float:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]               # ulimit -v
         free += [limit] if limit != resource.RLIM_INFINITY else []
     return min(free)
+
+
+# %% config.json
+
+# For each family (model_type) the architecture, and what its config.json may leave out.
+FAMILIES = {
+    "gpt2": ("GPT2LMHeadModel", {"hidden_act": "gelu_new", "norm_eps": 1e-5, "tie_word_embeddings": True,
+                                 "intermediate_size": None}),
+    "llama": ("LlamaForCausalLM", {"attention_bias": False, "mlp_bias": False}),
+    "mistral": ("MistralForCausalLM", {"num_key_value_heads": 8, "sliding_window": 4096}),
+    "qwen2": ("Qwen2ForCausalLM", {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096,
+                                   "max_window_layers": 28, "layer_types": None}),
+    "qwen3": ("Qwen3ForCausalLM", {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096,
+                                   "max_window_layers": 28, "layer_types": None, "head_dim": 128, "attention_bias": False}),
+    "llama4_text": ("Llama4ForCausalLM", {
+        "norm_eps": 1e-5, "rope_theta": 500000.0, "attention_bias": False, "num_experts_per_tok": 1, "num_local_experts": 16,
+        "moe_layers": None, "interleave_moe_layer_step": 1, "use_qk_norm": True, "no_rope_layers": None,
+        "no_rope_layer_interval": 4, "attention_chunk_size": 8192, "layer_types": None, "attn_temperature_tuning": True,
+        "floor_scale": 8192, "attn_scale": 0.1}),
+}
+_EVERYWHERE = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu", "norm_eps": 1e-6, "rope_theta": 10000.0,
+               "tie_word_embeddings": False}
+_SIZES = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+          "head_dim"]
+_MORE_SIZES = {"gpt2": ["max_position_embeddings"],
+               "llama4_text": ["intermediate_size_mlp", "num_experts_per_tok", "num_local_experts", "floor_scale"]}
+_OTHER_NAMES = {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads",
+                "n_positions": "max_position_embeddings", "n_inner": "intermediate_size", "rms_norm_eps": "norm_eps",
+                "layer_norm_epsilon": "norm_eps", "activation_function": "hidden_act"}
+# What changes what a model computes may say only this.
+_ONLY = {"quantization_config": [None], "partial_rotary_factor": [None, 1], "scale_attn_weights": [True],
+         "scale_attn_by_inverse_layer_idx": [False], "add_cross_attention": [False], "is_encoder_decoder": [False],
+         "attention_bias": [True, False], "mlp_bias": [True, False], "tie_word_embeddings": [True, False],
+         "use_sliding_window": [True, False], "use_qk_norm": [True, False], "attn_temperature_tuning": [True, False, 0, 4]}
+
+
+def check_config(config: dict) -> dict:
+    """A config.json with one set of names for all families, and with what it left out filled in.
+
+    >>> check_config({"model_type": "gpt2", "n_embd": 8, "n_head": 2, "n_layer": 1, "n_positions": 9,
+    ...               "vocab_size": 5})["head_dim"]
+    4
+
+    Raises ValueError, with its name, for what the lessons have no code for.
+    """
+    outer, config = config, config.get("text_config", config) if config.get("model_type") == "llama4" else config
+    family = config.get("model_type") if isinstance(config, dict) else None
+    if family not in FAMILIES:
+        raise ValueError(f"this course has no code for the model_type {family!r}, but for {', '.join(FAMILIES)}")
+    architecture, defaults = FAMILIES[family]
+    named = outer.get("architectures") or [architecture]
+    if named != [architecture if outer is config else "Llama4ForConditionalGeneration"]:
+        raise ValueError(f"this course has no code for the architecture {named!r}, but for {architecture!r}")
+    _allow(outer, "quantization_config", [None])
+    config = {_OTHER_NAMES.get(key, key) if family == "gpt2" or key == "rms_norm_eps" else key: value
+              for key, value in config.items()}
+    config = {**_EVERYWHERE, **defaults, **config}
+    for key, allowed in _ONLY.items():
+        if key in config:
+            _allow(config, key, allowed)
+    _allow(config, "hidden_act", ["gelu_new", "gelu_pytorch_tanh"] if family == "gpt2" else ["silu"])
+    config.update(_rotary(config))
+    _fill_in(config)
+    for key in _SIZES + _MORE_SIZES.get(family, []):
+        if type(config.get(key)) is not int or not 0 < config[key] < 2 ** 40:
+            raise ValueError(f"config.json should have a whole number above 0 as {key!r}, not {config.get(key)!r}")
+    return config
+
+
+def _allow(config: dict, key: str, allowed: list) -> None:
+    value = config.get(key)
+    if value not in allowed:
+        named = value.get("quant_method", value) if isinstance(value, dict) else value
+        raise ValueError(f"config.json says {key}: {named!r}, for which this course has no code, but for "
+                         + " or ".join(map(repr, allowed)))
+
+
+def _rotary(config: dict) -> dict:
+    """rope_theta and rope_scaling, from wherever they stand."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise ValueError(f"config.json says rope_scaling: {rope!r}, and should say it in braces")
+    kind = {"rope_type": rope.get("rope_type", rope.get("type", "default"))}
+    _allow(kind, "rope_type", ["default", "llama3"])
+    _allow(rope, "partial_rotary_factor", [None, 1])
+    theta, scaling = rope.get("rope_theta", config["rope_theta"]), None
+    if kind["rope_type"] == "llama3":
+        rope = {"original_max_position_embeddings": config.get("max_position_embeddings"), **rope}
+        scaling = {key: rope.get(key) for key in ("factor", "low_freq_factor", "high_freq_factor",
+                                                  "original_max_position_embeddings")}
+    for key, value in {"rope_theta": theta, "rms_norm_eps": config["norm_eps"], **(scaling or {})}.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ValueError(f"config.json should have a number above 0 as {key!r}, not {value!r}")
+    return {"rope_theta": theta, "rope_scaling": scaling}
+
+
+def _fill_in(config: dict) -> None:
+    """Fill in what follows from the rest: sizes, and what each layer is like."""
+    family, count, heads = config["model_type"], config.get("num_hidden_layers"), config.get("num_attention_heads")
+    if not all(type(number) is int and 0 < number < 2 ** 20 for number in (count, heads, config.get("hidden_size"))):
+        raise ValueError("config.json needs hidden_size, num_hidden_layers and num_attention_heads, whole numbers above 0")
+    if family == "gpt2":
+        config["intermediate_size"] = config["intermediate_size"] or 4 * config["hidden_size"]
+    config["num_key_value_heads"] = heads if config["num_key_value_heads"] is None else config["num_key_value_heads"]
+    if config["head_dim"] is None:
+        if config["hidden_size"] % heads:
+            raise ValueError(f"a hidden_size of {config['hidden_size']} can't be divided among {heads} heads")
+        config["head_dim"] = config["hidden_size"] // heads
+    kinds = ["full_attention"] * count
+    if family == "llama4_text":
+        config["no_rope_layers"] = config["no_rope_layers"] or [
+            int((layer + 1) % config["no_rope_layer_interval"] != 0) for layer in range(count)]
+        step = config["interleave_moe_layer_step"]
+        config["moe_layers"] = list(range(step - 1, count, step)) if config["moe_layers"] is None else config["moe_layers"]
+        kinds = config["layer_types"] or ["chunked_attention" if turned else "full_attention"
+                                          for turned in config["no_rope_layers"]]
+    elif family == "mistral" and config["sliding_window"] is not None:
+        kinds = ["sliding_attention"] * count
+    elif config.get("use_sliding_window") and config["sliding_window"] is not None:
+        kinds = config["layer_types"] or ["sliding_attention" if layer >= config["max_window_layers"] else "full_attention"
+                                          for layer in range(count)]
+    known = {"full_attention": 1, "sliding_attention": config.get("sliding_window"),
+             "chunked_attention": config.get("attention_chunk_size")}
+    if len(kinds) < count or not all(type(known.get(kind)) is int and known[kind] > 0 for kind in kinds[:count]):
+        wrong = next((kind for kind in kinds if type(known.get(kind)) is not int), kinds)
+        raise ValueError(f"config.json has layer_types of {wrong!r}, for which this course has no code or no size")
+    config["layer_types"] = kinds
