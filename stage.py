@@ -563,7 +563,7 @@ def _parser(name: str, help: str) -> argparse.ArgumentParser:
     title, *rows = help.strip().splitlines()
     options = [row for row in rows if row.startswith("  ")]
     column = max(re.match(r"  \S+(?: [A-Z]+)? +", row).end() for row in options)
-    common = [f"  {option}".ljust(column) + what for option, what in COMMON.items()]
+    common = [f"  {option}".ljust(column - 2) + "  " + what for option, what in COMMON.items()]
     lines = [f"usage: {name} [options] [text]", title, *options, *common, *rows[len(options):]]
     parser = argparse.ArgumentParser(prog=name, usage=lines[0][7:], allow_abbrev=False)
     parser.add_argument("text", nargs="?")
@@ -592,7 +592,7 @@ def _number(text: str) -> float:
 
 
 def _obey(parser: argparse.ArgumentParser, lesson: SimpleNamespace, show: Callable[..., None]) -> int:
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value not in (None, False)}
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None and value is not False}
     if "check" in given:
         return int(check_answers(lesson, given["check"]) > 0)
     if not given.keys() - {"step", "all"}:
