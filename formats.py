@@ -18,8 +18,9 @@ import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator, Union
+from typing import BinaryIO, Callable, Iterable, Iterator, Optional, Union
 
 from stage import progress
 
@@ -333,6 +334,37 @@ def _receive(answer: http.client.HTTPResponse, file: BinaryIO, label: str, at_on
             raise http.client.IncompleteRead(b"", left - len(data))
 
 
+def fetch_model(model: str, folder: Union[str, Path]) -> None:
+    """Fetch the files of a model, such as "Qwen/Qwen2.5-0.5B", that are not there yet; first the small ones.
+
+    Raises ValueError if they can't be had, or if there is no code for the model, before the large ones are fetched.
+    """
+    fetch(model, "config.json", folder)
+    check_config(read_json(Path(folder, "config.json")))
+    fetch(model, "tokenizer.json", folder)
+    if Path(folder, WEIGHTS).exists():
+        return
+    if not Path(folder, INDEX).exists():
+        fetch(model, "generation_config.json", folder, optional=True)
+        fetch(model, WEIGHTS, folder, optional=True)
+        if Path(folder, WEIGHTS).exists():
+            return
+        fetch(model, INDEX, folder)
+    for file in sorted(set(weight_map(folder).values())):
+        fetch(model, file, folder)
+
+
+def stop_ids(folder: Union[str, Path]) -> list[int]:
+    """The ids that end a text, from config.json and generation_config.json."""
+    found = []
+    for file in ("config.json", "generation_config.json"):
+        config = read_json(Path(folder, file)) if Path(folder, file).exists() else {}
+        for part in (config, config.get("text_config")):
+            ids = part.get("eos_token_id") if isinstance(part, dict) else None
+            found += ids if isinstance(ids, list) else [ids]
+    return [id for id in dict.fromkeys(found) if isinstance(id, int)]
+
+
 def free_memory() -> float:
     """How many bytes of memory a program may still take; infinity where no one says.
 
@@ -375,6 +407,7 @@ FAMILIES = {
 }
 _EVERYWHERE = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu", "norm_eps": 1e-6, "rope_theta": 10000.0,
                "tie_word_embeddings": False}
+_ADDED = ("norm_eps", "slow_down", "looks")     # names that are ours alone
 _SIZES = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
           "head_dim"]
 _MORE_SIZES = {"gpt2": ["max_position_embeddings"],
@@ -407,9 +440,8 @@ def check_config(config: dict) -> dict:
     if named != [architecture if outer is config else "Llama4ForConditionalGeneration"]:
         raise ValueError(f"this course has no code for the architecture {named!r}, but for {architecture!r}")
     _allow(outer, "quantization_config", [None])
-    config = {_OTHER_NAMES.get(key, key) if family == "gpt2" or key == "rms_norm_eps" else key: value
-              for key, value in config.items()}
-    config = {**_EVERYWHERE, **defaults, **config}
+    renamed = {new: config[old] for old, new in _OTHER_NAMES.items() if old in config and (family == "gpt2") == (old[1] != "m")}
+    config = {**_EVERYWHERE, **defaults, **config, **renamed}
     for key, allowed in _ONLY.items():
         if key in config:
             _allow(config, key, allowed)
@@ -431,7 +463,7 @@ def _allow(config: dict, key: str, allowed: list) -> None:
 
 
 def _rotary(config: dict) -> dict:
-    """rope_theta and rope_scaling, from wherever they stand."""
+    """rope_theta, and the numbers of its scaling, from wherever they stand."""
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(rope, dict):
         raise ValueError(f"config.json says rope_scaling: {rope!r}, and should say it in braces")
@@ -444,9 +476,9 @@ def _rotary(config: dict) -> dict:
         scaling = {key: rope.get(key) for key in ("factor", "low_freq_factor", "high_freq_factor",
                                                   "original_max_position_embeddings")}
     for key, value in {"rope_theta": theta, "rms_norm_eps": config["norm_eps"], **(scaling or {})}.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        if type(value) not in (int, float) or not 0 <= value < math.inf or not value and key != "rms_norm_eps":
             raise ValueError(f"config.json should have a number above 0 as {key!r}, not {value!r}")
-    return {"rope_theta": theta, "rope_scaling": scaling}
+    return {"rope_theta": theta, "slow_down": scaling}
 
 
 def _fill_in(config: dict) -> None:
@@ -479,4 +511,186 @@ def _fill_in(config: dict) -> None:
     if len(kinds) < count or not all(type(known.get(kind)) is int and known[kind] > 0 for kind in kinds[:count]):
         wrong = next((kind for kind in kinds if type(known.get(kind)) is not int), kinds)
         raise ValueError(f"config.json has layer_types of {wrong!r}, for which this course has no code or no size")
-    config["layer_types"] = kinds
+    config["looks"] = kinds
+
+
+def tensor_shapes(config: dict) -> dict[str, tuple[int, ...]]:
+    """The name and the shape of each tensor that the weights of a model with this config.json hold."""
+    config = check_config(config)
+    outside, at, of_layer = (_gpt2_shapes if config["model_type"] == "gpt2" else _llama_shapes)(config)
+    if not config["tie_word_embeddings"]:
+        outside["lm_head.weight"] = (config["vocab_size"], config["hidden_size"])
+    for layer in range(config["num_hidden_layers"]):
+        outside.update((f"{at}{layer}.{name}", shape) for name, shape in of_layer(layer))
+    return outside
+
+
+def _llama_shapes(config: dict) -> tuple[dict, str, Callable]:
+    """The tensors outside of the layers, the beginning of a layer's names, and the tensors of a layer."""
+    family, wide, one_head = config["model_type"], config["hidden_size"], config["head_dim"]
+    queries, keys = config["num_attention_heads"] * one_head, config["num_key_value_heads"] * one_head
+    bias, mlp_bias = config.get("attention_bias", False), config.get("mlp_bias", False)
+    qkv_bias = bias or family == "qwen2"
+
+    def linear(name: str, rows: int, columns: int, bias: bool = False) -> list:
+        return [(name + ".weight", (rows, columns))] + [(name + ".bias", (rows,))] * bias
+
+    def swiglu(at: str, size: int) -> list:
+        return [*linear(at + "gate_proj", size, wide, mlp_bias), *linear(at + "up_proj", size, wide, mlp_bias),
+                *linear(at + "down_proj", wide, size, mlp_bias)]
+
+    def of_layer(layer: int) -> list:
+        shapes = [("input_layernorm.weight", (wide,)),
+                  *linear("self_attn.q_proj", queries, wide, qkv_bias), *linear("self_attn.k_proj", keys, wide, qkv_bias),
+                  *linear("self_attn.v_proj", keys, wide, qkv_bias), *linear("self_attn.o_proj", wide, queries, bias),
+                  ("post_attention_layernorm.weight", (wide,))]
+        if family == "qwen3":
+            shapes += [("self_attn.q_norm.weight", (one_head,)), ("self_attn.k_norm.weight", (one_head,))]
+        if family != "llama4_text":
+            return shapes + swiglu("mlp.", config["intermediate_size"])
+        if layer not in config["moe_layers"]:
+            return shapes + swiglu("feed_forward.", config["intermediate_size_mlp"])
+        experts, size = config["num_local_experts"], config["intermediate_size"]
+        return shapes + [*linear("feed_forward.router", experts, wide), *swiglu("feed_forward.shared_expert.", size),
+                         ("feed_forward.experts.gate_up_proj", (experts, wide, 2 * size)),
+                         ("feed_forward.experts.down_proj", (experts, size, wide))]
+
+    outside = {"model.embed_tokens.weight": (config["vocab_size"], wide), "model.norm.weight": (wide,)}
+    return outside, "model.layers.", of_layer
+
+
+def _gpt2_shapes(config: dict) -> tuple[dict, str, Callable]:
+    """The same for GPT-2, whose matrices lie on their side: columns x rows."""
+    wide, size = config["hidden_size"], config["intermediate_size"]
+    parts = {"ln_1": (wide,), "attn.c_attn": (wide, 3 * wide), "attn.c_proj": (wide, wide), "ln_2": (wide,),
+             "mlp.c_fc": (wide, size), "mlp.c_proj": (size, wide)}
+    of_layer = [part for name, shape in parts.items()
+                for part in ((name + ".weight", shape), (name + ".bias", shape[-1:]))]
+    outside = {"transformer.wte.weight": (config["vocab_size"], wide), "transformer.ln_f.weight": (wide,),
+               "transformer.wpe.weight": (config["max_position_embeddings"], wide), "transformer.ln_f.bias": (wide,)}
+    return outside, "transformer.h.", lambda layer: of_layer
+
+
+# %% A model, under one set of names
+
+# GPT-2's names, and Llama's; what is in c_attn belongs to three.
+_GPT2_NAMES = {"wte": "embed_tokens", "wpe": "positions", "ln_f": "norm", "ln_1": "input_layernorm",
+               "attn.c_attn": "self_attn.q_proj self_attn.k_proj self_attn.v_proj", "attn.c_proj": "self_attn.o_proj",
+               "ln_2": "post_attention_layernorm", "mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj"}
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Rows of a matrix that lies on its side in the file; in a pile of matrices, of one of them."""
+    tensor: Tensor
+    start: int
+    stop: int
+    pile: Optional[int] = None
+
+    def __iter__(self) -> Iterator[Vector]:
+        return iter(_turn(self.tensor, self.pile)[self.start:self.stop])
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@lru_cache(maxsize=1)       # so that what holds two or three matrices is read once
+def _turn(tensor: Tensor, pile: Optional[int]) -> list[Vector]:
+    if pile is None:
+        return list(zip(*tensor))
+    numbers, width = tensor.row(pile), tensor.shape[2]
+    return [numbers[column::width] for column in range(width)]
+
+
+def read_model(folder: Union[str, Path]) -> tuple[dict, dict]:
+    """Open a model's folder: its config.json, as `check_config` gives it, and its tensors, by Llama's names.
+
+    Vectors are lists; matrices have `len` and give their rows, which are read when asked for.
+
+    Raises ValueError for a tensor that is missing, too many, of another shape, or quantized.
+    """
+    config = check_config(read_json(Path(folder, "config.json")))
+    tensors, family = read_weights(folder), config["model_type"]
+    tensors = {re.sub(r"^language_model\.", "", name): tensor for name, tensor in tensors.items()
+               if not name.startswith(("vision_model.", "multi_modal_projector.")) and not name.endswith(".inv_freq")}
+    if family == "gpt2":      # older files leave the prefix out, and have the mask in them
+        tensors = {re.sub(r"^(?!transformer\.|lm_head\.)", "transformer.", name): tensor for name, tensor in tensors.items()
+                   if not name.endswith((".attn.bias", ".attn.masked_bias"))}
+    expected = {"lm_head.weight": (config["vocab_size"], config["hidden_size"]), **tensor_shapes(config)}
+    for name in [*tensor_shapes(config), *tensors]:
+        if name not in tensors:
+            raise ValueError(f"{folder}: the tensor {name!r} is missing")
+        if name not in expected:
+            raise ValueError(f"{folder}: there is a tensor {name!r}, which a {family} with this config.json does not have")
+        if tensors[name].shape != expected[name]:
+            raise ValueError(f"{folder}: the tensor {name!r} has the shape {list(tensors[name].shape)}, and config.json "
+                             f"asks for {list(expected[name])}")
+        if tensors[name].dtype not in ("F64", "F32", "F16", "BF16"):
+            raise ValueError(f"{folder}: the tensor {name!r} has quantized numbers ({tensors[name].dtype}), for which "
+                             "this course has no code")
+    parts = {}
+    for name, tensor in tensors.items():
+        parts.update(_renamed(name, tensor, family))
+    return config, parts
+
+
+def _renamed(name: str, tensor: Tensor, family: str) -> dict:
+    """What one tensor holds, under Llama's names."""
+    found = [number for row in tensor for number in row] if len(tensor.shape) == 1 else tensor
+    if family == "gpt2" and name != "lm_head.weight":
+        layer, part, kind = re.fullmatch(r"transformer\.(h\.\d+\.)?(.+)\.(\w+)", name).groups()
+        names = [f"model.{(layer or '').replace('h.', 'layers.')}{new}.{kind}" for new in _GPT2_NAMES[part].split()]
+        if "." not in part or part.startswith("ln"):
+            return {names[0]: found}
+        size = tensor.shape[-1] // len(names)
+        return {new: found[start:start + size] if kind == "bias" else Turned(tensor, start, start + size)
+                for start, new in zip(range(0, tensor.shape[-1], size), names)}
+    if ".experts." not in name:
+        return {name: found}
+    at, part = name.rsplit(".", 1)
+    names = ["gate_proj", "up_proj"] if part == "gate_up_proj" else [part]
+    size = tensor.shape[2] // len(names)
+    return {f"{at}.{expert}.{new}.weight": Turned(tensor, start, start + size, expert)
+            for expert in range(tensor.shape[0]) for start, new in zip((0, size), names)}
+
+
+def write_model(folder: Union[str, Path], config: dict, parts: dict) -> None:
+    """Write config.json and model.safetensors, so that `read_model` and Hugging Face's transformers open them.
+
+    `parts` are lists by Llama's names. Raises ValueError if one is missing, too many, or of another shape.
+    """
+    shapes, tensors, parts = tensor_shapes(config), {}, dict(parts)
+    for name, shape in shapes.items():
+        numbers = _flat(_own_part(name, shape, parts))
+        if len(numbers) != math.prod(shape):
+            raise ValueError(f"{name!r} has {len(numbers)} numbers, and config.json asks for {list(shape)}")
+        tensors[name] = ("F32", shape, numbers)
+    if parts:
+        raise ValueError(f"there is no place for {next(iter(parts))!r} in a {config['model_type']} with this config.json")
+    os.makedirs(folder, exist_ok=True)
+    write_safetensors(Path(folder, WEIGHTS), tensors, {"format": "pt"})
+    architecture = {"architectures": [FAMILIES[config["model_type"]][0]], "dtype": "float32", "torch_dtype": "float32"}
+    write_whole(Path(folder, "config.json"), json.dumps(
+        {key: value for key, value in {**config, **architecture}.items() if key not in _ADDED}, indent=1).encode("utf-8"))
+
+
+def _own_part(name: str, shape: tuple, parts: dict) -> list:
+    """What belongs under a tensor's own name, taken out of the parts by Llama's names."""
+    try:
+        if ".experts." in name:
+            at, part = name.rsplit(".", 1)
+            names = ["gate_proj", "up_proj"] if part == "gate_up_proj" else [part]
+            return [list(zip(*(row for new in names for row in parts.pop(f"{at}.{expert}.{new}.weight"))))
+                    for expert in range(shape[0])]
+        if not name.startswith("transformer."):
+            return parts.pop(name)
+        layer, part, kind = re.fullmatch(r"transformer\.(h\.\d+\.)?(.+)\.(\w+)", name).groups()
+        rows = [row for new in _GPT2_NAMES[part].split()
+                for row in parts.pop(f"model.{(layer or '').replace('h.', 'layers.')}{new}.{kind}")]
+        return list(zip(*rows)) if len(shape) == 2 and "." in part else rows
+    except KeyError as error:
+        raise ValueError(f"the part {error} is missing") from None
+
+
+def _flat(numbers: Iterable) -> list[float]:
+    return [number for part in numbers for number in (_flat(part) if isinstance(part, (list, tuple)) else [part])]

@@ -1,105 +1,94 @@
 """Lesson 6: Llama 4, and every LLM of its family, run in plain Python.
 
-Lesson 5 built the transformer. The LLMs that people give away are that class with
-other numbers in it: GPT-2, Llama, Mistral, Qwen, Llama 4. Each of them is a folder
-of three files, and each file belongs to a lesson that you know:
+Lesson 5 built the transformer. The LLMs that people give away are that class with other
+numbers in it: GPT-2, Llama, Mistral, Qwen, Llama 4. Each is a folder of three files, and
+each file belongs to a lesson that you know:
 
-    tokenizer.json      text → ids → text                          lesson 2
-    model.safetensors   every number that it has learned           lesson 3
-    config.json         how many layers, heads and so on           this lesson
+    tokenizer.json      text → ids → text                     lesson 2
+    model.safetensors   all the numbers that it has learned   lesson 3
+    config.json         how many layers, heads and so on      this lesson
 
-Here you open such folders, see what is new in Llama 4, and make plain Python ten
-times as fast, so that you can talk to a real LLM on your own machine. Every line
-that runs is a line of this course:
+Here you open such folders, see what is new in Llama 4, and make plain Python ten times
+as fast, so that you can talk to a real LLM on your own machine. Every line that runs is
+a line of this course:
 
     python3 lesson_6_llama.py --chat --model HuggingFaceTB/SmolLM2-135M-Instruct
 
-What does the 135M in its name mean? It has 135 million numbers, and you can count
-them from its config.json alone:
+What does the 135M in its name mean? It has 135 million numbers, and you can count them
+from its config.json alone:
 
 >>> print(f"{count_parameters(SMOLLM2):,}")
 134,515,008
 """
 
-import json
 import math
 import os
 import random
+import re
 import struct
 import sys
 import tempfile
 import time
 from array import array
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Iterable, Optional, Union
+from typing import Any, Callable, Iterable, Iterator, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from formats import check_config, fetch, free_memory, read_json, read_weights, weight_map, write_safetensors, write_whole
+from formats import check_config, fetch_model, free_memory, read_json, read_model, stop_ids, tensor_shapes, write_model
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Matrix, Vector, dot
-from lesson_5_transformer import (Block, Linear, Settings, Transformer, feed_forward, gated_feed_forward, gelu, layer_norm,
-                                  no_position, rms_norm, silu, sliding_window, speeds, times, turn, whole_text)
+from lesson_4_sampling import SETTINGS, change_setting, chat, generate_ids, write_steps
+from lesson_5_transformer import (Block, Linear, Settings, Transformer, add, feed_forward, gated_feed_forward, gelu,
+                                  induction_head, layer_norm, no_position, rms_norm, rotate, silu, sliding_window, speeds, times, turn,
+                                  whole_text)
 from stage import bar, progress, run_lesson, table
 
 
 # %% A model is a folder
-# Below is the config.json of SmolLM2-135M, a small relative of Llama, with a note
-# on each line. (Real ones have a few lines more, which matter only in training.)
+# This is the config.json of SmolLM2-135M, a small relative of Llama, with a note on each
+# line. (The real one has some lines more, which matter only while training.)
 
 SMOLLM2 = {
     "model_type": "llama",          # the family
     "vocab_size": 49152,            # tokens: rows of the embedding matrix
     "hidden_size": 576,             # numbers in the vector of a token
     "num_hidden_layers": 30,        # blocks, one on top of the other
-    "num_attention_heads": 9,       # heads in each block, of 576 / 9 = 64 numbers
+    "num_attention_heads": 9,       # heads of a block, with 576 / 9 = 64 numbers
     "num_key_value_heads": 3,       # three heads share their keys and values
-    "intermediate_size": 1536,      # feed-forward: from 576 numbers to 1,536 and back
+    "intermediate_size": 1536,      # feed-forward: from 576 to 1,536 and back
     "hidden_act": "silu",           # the bend in it
-    "rms_norm_eps": 1e-05,          # epsilon of the norms
-    "rope_theta": 100000,           # base of the rotary positions
+    "rms_norm_eps": 1e-05,          # the epsilon of the norms
+    "rope_theta": 100000,           # the base of the rotary positions
     "tie_word_embeddings": True,    # the output matrix is the embedding matrix
 }
 
 
-def tensor_shapes(config: dict) -> dict[str, tuple[int, ...]]:
-    """The name and the shape of each tensor that a model of this config.json has.
+def count_parameters(config: dict, active: bool = False) -> int:
+    """How many numbers a model has learned, by its config.json; these are its parameters.
 
-    A matrix of 576 x 1536 takes 1,536 numbers and gives 576. Here is a model of two
-    layers; the second has the same tensors as the first.
+    The sizes say which tensors there must be. These are outside of the blocks, and in
+    the first one; you know them all from lesson 5. (GPT-2 calls them by other names.
+    formats.py gives the tensors of every family the names of Llama's.)
 
-    >>> shapes = tensor_shapes({**SMOLLM2, "num_hidden_layers": 2})
-    >>> for name, shape in list(shapes.items())[:11]:
+    >>> for name, shape in list(tensor_shapes(SMOLLM2).items())[:11]:
     ...     print(name.ljust(48), *shape)
     model.embed_tokens.weight                        49152 576
     model.norm.weight                                576
     model.layers.0.input_layernorm.weight            576
-    model.layers.0.post_attention_layernorm.weight   576
     model.layers.0.self_attn.q_proj.weight           576 576
     model.layers.0.self_attn.k_proj.weight           192 576
     model.layers.0.self_attn.v_proj.weight           192 576
     model.layers.0.self_attn.o_proj.weight           576 576
+    model.layers.0.post_attention_layernorm.weight   576
     model.layers.0.mlp.gate_proj.weight              1536 576
     model.layers.0.mlp.up_proj.weight                1536 576
     model.layers.0.mlp.down_proj.weight              576 1536
 
-    You know them all from lesson 5: the norms, the matrices for queries, keys,
-    values and what the heads bring home, and the three of SwiGLU.
-    """
-    config = check_config(config)
-    outside, at, of_layer = (_gpt2_shapes if config["model_type"] == "gpt2" else _llama_shapes)(config)
-    for layer in range(config["num_hidden_layers"]):
-        outside.update((f"{at}{layer}.{name}", shape) for name, shape in of_layer(layer))
-    return outside
-
-
-def count_parameters(config: dict, active: bool = False) -> int:
-    """How many numbers a model has; with `active`, how many of them one token uses.
-
-    The names promise it. Do the models keep their promises?
+    Rows times columns, added up, is the size that a model's name promises. Do they keep
+    their promises?
 
     >>> for name, config in MODELS.items():
     ...     print(f"{name:22} {count_parameters(config):15,}")
@@ -107,9 +96,10 @@ def count_parameters(config: dict, active: bool = False) -> int:
     Qwen2.5-0.5B               494,032,768
     Llama-3.2-1B             1,235,814,400
     Mistral-7B               7,241,732,096
-    Llama-4-Scout-17B-16E  107,769,579,520
+    Llama-4-Scout-17B-16E  107,769,861,120
 
-    The last one has 107 billion, and calls itself 17B. You'll see why.
+    The last has 107 billion, and calls itself 17B. With `active` only those are counted
+    that one token uses, and the section on Llama 4 says why these are fewer.
     """
     total = 0
     for name, shape in tensor_shapes(config).items():
@@ -120,282 +110,254 @@ def count_parameters(config: dict, active: bool = False) -> int:
     return total
 
 
-def _sizes(*numbers: int, **others: Any) -> dict:
+def _sizes(model_type: str, *numbers: int, **others: Any) -> dict:
     names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
              "num_key_value_heads")
-    return {**dict(zip(names, numbers)), **others}
+    return {"model_type": model_type, **dict(zip(names, numbers)), **others}
 
 
-MODELS = {
-    "GPT-2 (124M)": _sizes(50257, 768, 3072, 12, 12, model_type="gpt2", n_positions=1024),
-    "Qwen2.5-0.5B": _sizes(151936, 896, 4864, 24, 14, 2, model_type="qwen2", tie_word_embeddings=True),
-    "Llama-3.2-1B": _sizes(128256, 2048, 8192, 16, 32, 8, model_type="llama", tie_word_embeddings=True),
-    "Mistral-7B": _sizes(32000, 4096, 14336, 32, 32, 8, model_type="mistral"),
-    "Llama-4-Scout-17B-16E": _sizes(202048, 5120, 8192, 48, 40, 8, model_type="llama4_text", head_dim=128,
-                                    intermediate_size_mlp=16384, num_local_experts=16, num_experts_per_tok=1)}
-
-
-def _llama_shapes(config: dict) -> tuple[dict, str, Callable]:
-    """The tensors outside of the layers, the beginning of a layer's names, and the tensors of a layer."""
-    family, wide, one_head = config["model_type"], config["hidden_size"], config["head_dim"]
-    queries, keys = config["num_attention_heads"] * one_head, config["num_key_value_heads"] * one_head
-    qkv_bias, bias = family == "qwen2" or config.get("attention_bias"), config.get("attention_bias")
-    outside = {"model.embed_tokens.weight": (config["vocab_size"], wide), "model.norm.weight": (wide,)}
-    if not config["tie_word_embeddings"]:
-        outside["lm_head.weight"] = (config["vocab_size"], wide)
-
-    def linear(name: str, rows: int, columns: int, bias: bool = False) -> list:
-        return [(name + ".weight", (rows, columns))] + [(name + ".bias", (rows,))] * bool(bias)
-
-    def swiglu(at: str, size: int) -> list:
-        bias = config.get("mlp_bias")
-        return [*linear(at + "gate_proj", size, wide, bias), *linear(at + "up_proj", size, wide, bias),
-                *linear(at + "down_proj", wide, size, bias)]
-
-    def of_layer(layer: int) -> list:
-        shapes = [("input_layernorm.weight", (wide,)), ("post_attention_layernorm.weight", (wide,)),
-                  *linear("self_attn.q_proj", queries, wide, qkv_bias), *linear("self_attn.k_proj", keys, wide, qkv_bias),
-                  *linear("self_attn.v_proj", keys, wide, qkv_bias), *linear("self_attn.o_proj", wide, queries, bias)]
-        if family == "qwen3":
-            shapes += [("self_attn.q_norm.weight", (one_head,)), ("self_attn.k_norm.weight", (one_head,))]
-        if family != "llama4_text":
-            return shapes + swiglu("mlp.", config["intermediate_size"])
-        if layer not in config["moe_layers"]:
-            return shapes + swiglu("feed_forward.", config["intermediate_size_mlp"])
-        experts, size = config["num_local_experts"], config["intermediate_size"]
-        return shapes + [*linear("feed_forward.router", experts, wide), *swiglu("feed_forward.shared_expert.", size),
-                         ("feed_forward.experts.gate_up_proj", (experts, wide, 2 * size)),
-                         ("feed_forward.experts.down_proj", (experts, size, wide))]
-
-    return outside, "model.layers.", of_layer
-
-
-def _gpt2_shapes(config: dict) -> tuple[dict, str, Callable]:
-    """The same for GPT-2, whose matrices lie on their side: columns x rows."""
-    wide, size = config["hidden_size"], config["intermediate_size"]
-    pairs = [("ln_1", (wide,)), ("attn.c_attn", (wide, 3 * wide)), ("attn.c_proj", (wide, wide)), ("ln_2", (wide,)),
-             ("mlp.c_fc", (wide, size)), ("mlp.c_proj", (size, wide))]
-    of_layer = [(f"{name}.{kind}", part) for name, shape in pairs for kind, part in (("weight", shape), ("bias", shape[-1:]))]
-    outside = {"transformer.wte.weight": (config["vocab_size"], wide), "transformer.ln_f.weight": (wide,),
-               "transformer.wpe.weight": (config["max_position_embeddings"], wide), "transformer.ln_f.bias": (wide,)}
-    if not config["tie_word_embeddings"]:
-        outside["lm_head.weight"] = (config["vocab_size"], wide)
-    return outside, "transformer.h.", lambda layer: of_layer
+_SCOUT = {"head_dim": 128, "intermediate_size_mlp": 16384, "num_local_experts": 16, "num_experts_per_tok": 1}
+MODELS = {      # tokens, numbers in a vector, in the feed-forward, layers, heads
+    "GPT-2 (124M)": _sizes("gpt2", 50257, 768, 3072, 12, 12, n_positions=1024),
+    "Qwen2.5-0.5B": _sizes("qwen2", 151936, 896, 4864, 24, 14, 2, tie_word_embeddings=True),
+    "Llama-3.2-1B": _sizes("llama", 128256, 2048, 8192, 16, 32, 8, tie_word_embeddings=True),
+    "Mistral-7B": _sizes("mistral", 32000, 4096, 14336, 32, 32, 8),
+    "Llama-4-Scout-17B-16E": _sizes("llama4_text", 202048, 5120, 8192, 48, 40, 8, **_SCOUT),
+}
 
 
 # %% Learn once, create any LLM
-# Every family takes its pieces from the same box. Those of lesson 5, and three that
-# are new, in the last column:
+# Every family takes its pieces from one box, and lesson 5 has built nearly all of them.
+# What is new stands on the right, and comes below.
 #
-#               positions  norm        feed-forward   looks back  new
-#     GPT-2     learned    layer_norm  gelu, biases   everywhere
-#     Llama 2   rotary     rms_norm    SwiGLU         everywhere
-#     Llama 3   rotary     rms_norm    SwiGLU         everywhere  slower pairs
-#     Mistral   rotary     rms_norm    SwiGLU         in a window
-#     Qwen2.5   rotary     rms_norm    SwiGLU         everywhere  (biases on q, k, v)
-#     Qwen3     rotary     rms_norm    SwiGLU         everywhere  norms on q and k
-#     Llama 4   rotary     rms_norm    experts        in chunks   the next section
+#               positions  norm        feed-forward  looks at      new here
+#     GPT-2     learned    layer_norm  gelu          everything
+#     Llama 2   rotary     rms_norm    SwiGLU        everything
+#     Llama 3   rotary     rms_norm    SwiGLU        everything    slower pairs
+#     Mistral   rotary     rms_norm    SwiGLU        a window
+#     Qwen2.5   rotary     rms_norm    SwiGLU        everything    (biases: q, k, v)
+#     Qwen3     rotary     rms_norm    SwiGLU        everything    norms of q and k
+#     Llama 4   rotary     rms_norm    experts       its chunk     the next section
 
 def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_freq_factor: float,
               original_max_position_embeddings: int) -> Vector:
-    """Llama 3's rotary positions: turn the slow pairs more slowly, for longer texts.
+    """Llama 3's positions: turn the slow pairs more slowly, so that longer texts fit.
 
-    Llama 3 was first trained on texts of 8,192 tokens, and then on longer ones. A
-    pair of numbers that turns fast is like the second hand of a clock: it has gone
-    round many times, and every angle is familiar. A slow pair is like the hour hand.
-    In a text 16 times as long it would come to angles that it never had. So a pair
-    with fewer than 1 full turn in the old length (`low_freq_factor`) is slowed down,
-    one with more than 4 is left alone, and between them it changes smoothly.
+    Llama 3 first learned from texts of 8,192 tokens. A pair of numbers that turns fast,
+    like the second hand of a clock, went round many times in each, and knows all angles.
+    A slow pair is like the hour hand: in a text 16 times as long it would come to angles
+    that it never saw. So a pair that made less than 1 full turn is slowed down, one that
+    made more than 4 is left alone, and between them it changes smoothly.
 
     >>> old = [1.0, 0.001, 0.0001]
     >>> [round(speed * 8192 / (2 * math.pi), 2) for speed in old]   # full turns
     [1303.8, 1.3, 0.13]
-    >>> [round(speed / new) for speed, new in zip(old, slow_down(old, 32, 1, 4, 8192))]
+    >>> new = slow_down(old, 32, 1, 4, 8192)
+    >>> [round(before / after) for before, after in zip(old, new)]
     [1, 8, 32]
 
-    Here the middle one turns 1.3 times, a tenth of the way from 1 to 4. So nine
-    tenths of its new speed are the slow one, and it comes out 8 times slower.
+    The middle one made 1.3 turns, a tenth of the way from 1 to 4. So it keeps a tenth of
+    its speed, and the other nine tenths become 32 times slower: together, 8 times.
     """
-    def slower(speed: float) -> float:
+    slower = []
+    for speed in all_speeds:
         turns = speed * original_max_position_embeddings / (2 * math.pi)
+        keep = float(turns >= high_freq_factor)
         if low_freq_factor < turns < high_freq_factor:
             keep = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor)
-        else:
-            keep = float(turns >= high_freq_factor)
-        return keep * speed + (1 - keep) * speed / factor
-
-    return [slower(speed) for speed in all_speeds]
+        slower.append(keep * speed + (1 - keep) * speed / factor)
+    return slower
 
 
-def turn_at(vector: Vector, position: int, all_speeds: Vector) -> Vector:
-    """The rotary positions of Llama, Mistral and Qwen: `turn` of lesson 5, at given speeds.
-
-    >>> [round(x, 3) for x in turn_at([1.0, 0.0], 3, [math.pi / 6])]    # a quarter turn
-    [0.0, 1.0]
-    """
+def turn_all(vector: Vector, position: int, all_speeds: Vector) -> Vector:
+    """Lesson 5's `rotate`, with the speeds given: Llama, Mistral and Qwen2.5."""
     return turn(vector, [position * speed for speed in all_speeds])
 
 
 def norm_and_turn(vector: Vector, position: int, all_speeds: Vector, weights: Vector, epsilon: float) -> Vector:
-    """Qwen3 brings queries and keys to one length first, so that no dot product gets out of hand.
+    """Qwen3's way: bring queries and keys to one length first, so that no match gets out of hand.
 
-    >>> both = [norm_and_turn(q, 0, [1.0], [1.0, 1.0], 0.0) for q in ([3.0, 4.0], [300.0, 400.0])]
-    >>> both[0] == both[1]
+    >>> norm_and_turn([3.0, 4.0], 0, [1.0], weights=[1.0, 1.0], epsilon=0.0) == \\
+    ... norm_and_turn([300.0, 400.0], 0, [1.0], weights=[1.0, 1.0], epsilon=0.0)
     True
     """
-    return turn_at(rms_norm(vector, weights, epsilon), position, all_speeds)
+    return turn_all(rms_norm(vector, weights, epsilon), position, all_speeds)
 
 
 # %% Llama 4
-# Llama 4 came out in April 2025. Five things are new in it, and each is a few lines.
+# Llama 4 came out in April 2025, and the course has its name. Five things are new in it,
+# and each is a few lines.
 
 def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], experts: list[list[Linear]],
                        activation: Callable, count: int = 1) -> Vector:
-    """A feed-forward layer of many experts, of which each token asks only the best few.
+    """First: a feed-forward layer of many experts, of which each token asks only the best.
 
-    The router is a matrix with one row for each expert. Its dot products with the
-    token's vector say who knows most about it. That expert gets the vector, scaled by
-    how sure the router is: the logistic function makes a number from 0 to 1 of its
-    score. The shared expert is always asked, and what they say is added up.
+    The router is a matrix with a row for each expert. Its dot products with the token's
+    vector say who knows most about it. That expert gets the vector, shrunk by how sure
+    the router is: 1 / (1 + e^-score) makes a number between 0 and 1 of the score. One
+    expert more, the shared one, is always asked. What they say is added up.
 
-    Here is a router of three experts, and a token for each of two of them:
+    Here is a router of three experts, and two tokens, who are sent to different ones:
 
     >>> router = Linear([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
-    >>> pick_experts(router([1.0, 0.1])), pick_experts(router([0.1, 1.0]))
+    >>> best_experts(router([1.0, 0.1])), best_experts(router([0.1, 1.0]))
     ([0], [1])
 
-    Why is this cheap? The model has all the experts, but a token is multiplied with
-    one only. Llama 4 Scout has 107 billion parameters, and for each token it works
-    like one of 17 billion. So it must be large in memory, but not slow.
+    Why does everybody do this now? The model has room for what 16 experts know, and a
+    token pays for one. Scout must be stored as a model of 107 billion, but it works at
+    the cost of one of 17 billion. Hence its name:
 
-    >>> scout = MODELS["Llama-4-Scout-17B-16E"]
-    >>> print(f"{count_parameters(scout):,} {count_parameters(scout, active=True):,}")
-    107,769,579,520 17,169,121,280
+    >>> print(f"{count_parameters(MODELS['Llama-4-Scout-17B-16E'], active=True):,}")
+    17,172,894,720
     """
     scores = router(vector)
     result = gated_feed_forward(vector, *shared, activation)
-    for expert in pick_experts(scores, count):
-        sure = 1 / (1 + math.exp(-scores[expert]))
-        said = gated_feed_forward([sure * x for x in vector], *experts[expert], activation)
-        result = [x + y for x, y in zip(result, said)]
+    for expert in best_experts(scores, count):
+        sure = 1 / (1 + math.exp(-max(scores[expert], -700)))
+        shrunk = [sure * x for x in vector]
+        result = add(result, gated_feed_forward(shrunk, *experts[expert], activation))
     return result
 
 
-def pick_experts(scores: Vector, count: int = 1) -> list[int]:
-    """The numbers of the experts with the highest scores, best first.
-
-    >>> pick_experts([0.5, 2.0, -1.0, 1.5], count=2)
-    [1, 3]
-    """
+def best_experts(scores: Vector, count: int = 1) -> list[int]:
+    """The numbers of the experts with the highest scores."""
     return sorted(range(len(scores)), key=lambda expert: -scores[expert])[:count]
 
 
 def chunk(position: int, size: int) -> int:
-    """The first position in sight: the text is cut into chunks, and nobody looks into the one before.
+    """Second: the text is cut into chunks. The first position that a token may look at.
 
-    Mistral's window slides along with the token. Llama 4's chunks of 8,192 tokens
-    stand still, so the first token of a chunk sees only itself:
+    Mistral's window slides along with the token. Llama 4's chunks stand still, so the
+    first token of each sees only itself. With chunks of 3 (Llama 4 has 8,192):
 
     >>> [chunk(position, 3) for position in range(8)]
     [0, 0, 0, 3, 3, 3, 6, 6]
 
-    How does anything get from one chunk to the next? In every fourth layer tokens
-    see the whole text, and these layers have no positions at all (NoPE). With
-    nothing to turn, no text is too long for them. That a token sees only the past
-    is enough to know that there is an order.
+    Then how does a token hear of the chunks before? Third: every fourth layer looks at
+    the whole text, and without positions (NoPE). Where nothing is turned, no text is too
+    long, and the three layers below have already put what is near in order.
     """
     return position // size * size
 
 
-def temper(query: Vector, position: int, floor_scale: float, attn_scale: float) -> Vector:
-    """In the layers without positions: the longer the text, the sharper the look.
+def sharpen(query: Vector, position: int, floor_scale: float, attn_scale: float) -> Vector:
+    """Fourth: in the layers without positions, the longer the text, the sharper the look.
 
-    A softmax over a million tokens spreads its attention thin. A longer query gives
-    larger dot products, and works like a lower temperature in lesson 4.
+    A softmax over a million tokens spreads thin. Longer queries make larger matches, as
+    a lower temperature does in lesson 4. The factor, at four positions:
 
-    >>> for position in (0, 8191, 100_000, 1_000_000):
-    ...     print(position, [round(x, 2) for x in temper([1.0], position, 8192, 0.1)])
-    0 [1.0]
-    8191 [1.07]
-    100000 [1.26]
-    1000000 [1.48]
+    >>> [round(sharpen([1.0], at, 8192, 0.1)[0], 2) for at in (0, 8191, 10**5, 10**6)]
+    [1.0, 1.07, 1.26, 1.48]
     """
     factor = 1 + attn_scale * math.log(1 + (position + 1) // floor_scale)
     return [factor * x for x in query]
 
 
-def turn_neighbours(vector: Vector, position: int, all_speeds: Vector, epsilon: Optional[float] = None) -> Vector:
-    """Llama 4 turns number 0 with number 1, 2 with 3, and so on; then it normalises.
+def turn_neighbours(vector: Vector, position: int, all_speeds: Vector, epsilon: Optional[float]) -> Vector:
+    """Fifth: queries and keys are normalised, here after the turn; and other pairs turn.
 
-    Lesson 5 paired number i with number i + D / 2. It makes no difference to what a
-    model can learn, but the numbers of this one were learned that way. We put the
-    first of each pair in front and the second behind, and `turn` does the rest:
+    Lesson 5 turned number i together with number i + D / 2. Here number 0 goes with 1, 2
+    with 3. What a model can learn is the same, but this one learned it so. We put the
+    first number of each pair in front and the second behind; `turn` does the rest.
 
-    >>> turn_neighbours([1.0, 2.0, 3.0, 4.0], 0, [1.0, 0.1])
+    >>> turn_neighbours([1.0, 2.0, 3.0, 4.0], 0, [1.0, 0.1], epsilon=None)
     [1.0, 3.0, 2.0, 4.0]
 
-    We needn't put them back. Queries and keys are mixed up in the same way, and a
-    dot product doesn't mind the order. After the turn Llama 4 brings both to one
-    length, as Qwen3 does before it, but without weights (`epsilon` is the norm's).
+    And back again? There is no need: queries and keys are mixed up in the same way, and
+    a dot product doesn't mind the order.
     """
-    vector = turn_at(vector[0::2] + vector[1::2], position, all_speeds)
+    vector = turn_all(vector[0::2] + vector[1::2], position, all_speeds)
     return vector if epsilon is None else rms_norm(vector, [1.0] * len(vector), epsilon)
 
 
 # %% From a config to a transformer
 
-def block_settings(config: dict, layer: int, query_norm: Optional[Vector] = None,
-                   key_norm: Optional[Vector] = None) -> Settings:
-    """Everything above, as settings of lesson 5's `Block`.
+def block_settings(config: dict, layer: int, *norms: Optional[Vector]) -> Settings:
+    """The words of a config.json as the settings of a block of lesson 5.
 
-    >>> config = check_config(MODELS["Llama-4-Scout-17B-16E"])
+    Llama 4 Scout, layers 2 and 3: where does token 20,000 begin to look, and is a key
+    turned at position 1?
+
+    >>> scout = check_config(MODELS["Llama-4-Scout-17B-16E"])
     >>> for layer in (2, 3):
-    ...     settings = block_settings(config, layer)
-    ...     print(layer, settings.first_visible(20_000), settings.key_at([1.0, 0.0], 0))
-    2 16384 [1.414, 0.0]
-    3 0 [1.0, 0.0]
+    ...     settings = block_settings(scout, layer)
+    ...     key = settings.key_at([1.0] + [0.0] * 127, 1)
+    ...     print(settings.first_visible(20_000), "turned" if key[0] < 1 else "as it was")
+    16384 as it was
+    0 as it was
     """
-    query_at, key_at = _positions(config, layer, query_norm, key_norm)
+    query_at, key_at = positions(config, layer, norms)
     sizes = [config[name] for name in ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")]
-    see = {"full_attention": whole_text, "sliding_attention": partial(sliding_window, size=config.get("sliding_window")),
-           "chunked_attention": partial(chunk, size=config.get("attention_chunk_size"))}
-    is_gpt2, think = config["model_type"] == "gpt2", gated_feed_forward
-    if layer in config.get("moe_layers", ()):
-        think = partial(mixture_of_experts, count=config["num_experts_per_tok"])
-    return Settings(*sizes, norm=layer_norm if is_gpt2 else rms_norm, epsilon=config["norm_eps"],
-                    query_at=query_at, key_at=key_at, first_visible=see[config["layer_types"][layer]],
-                    feed_forward=feed_forward if is_gpt2 else think, activation=gelu if is_gpt2 else silu)
-
-
-def _positions(config: dict, layer: int, *norms: Optional[Vector]) -> list[Callable]:
-    """How a layer marks queries and keys with their position: two functions of a vector and a position."""
+    look = {"full_attention": whole_text,
+            "sliding_attention": partial(sliding_window, size=config.get("sliding_window")),
+            "chunked_attention": partial(chunk, size=config.get("attention_chunk_size"))}
+    norm, think, bend = rms_norm, gated_feed_forward, silu
     if config["model_type"] == "gpt2":
-        return [no_position, no_position]
-    all_speeds, epsilon = speeds(config["head_dim"], config["rope_theta"]), config["norm_eps"]
-    if config["rope_scaling"]:
-        all_speeds = slow_down(all_speeds, **config["rope_scaling"])
-    if config["model_type"] == "qwen3":
+        norm, think, bend = layer_norm, feed_forward, gelu
+    if layer in config.get("moe_layers", []):
+        think = partial(mixture_of_experts, count=config["num_experts_per_tok"])
+    return Settings(*sizes, norm=norm, epsilon=config["norm_eps"], query_at=query_at, key_at=key_at,
+                    first_visible=look[config["looks"][layer]], feed_forward=think, activation=bend)
+
+
+def positions(config: dict, layer: int, norms: tuple = ()) -> list[Callable]:
+    """What marks the queries of a layer with their position, and what marks its keys."""
+    family, epsilon = config["model_type"], config["norm_eps"]
+    if family == "gpt2":
+        return [no_position] * 2
+    all_speeds = speeds(config["head_dim"], config["rope_theta"])
+    if config["slow_down"]:
+        all_speeds = slow_down(all_speeds, **config["slow_down"])
+    if family == "qwen3":
         return [partial(norm_and_turn, all_speeds=all_speeds, weights=norm, epsilon=epsilon) for norm in norms]
-    if config["model_type"] != "llama4_text":
-        return [partial(turn_at, all_speeds=all_speeds)] * 2
+    if family != "llama4_text":
+        return [partial(turn_all, all_speeds=all_speeds)] * 2
     if config["no_rope_layers"][layer]:
-        return [partial(turn_neighbours, all_speeds=all_speeds, epsilon=epsilon if config["use_qk_norm"] else None)] * 2
+        epsilon = epsilon if config["use_qk_norm"] else None
+        return [partial(turn_neighbours, all_speeds=all_speeds, epsilon=epsilon)] * 2
     if config["attn_temperature_tuning"]:
-        return [partial(temper, floor_scale=config["floor_scale"], attn_scale=config["attn_scale"]), no_position]
-    return [no_position, no_position]
+        scales = {name: config[name] for name in ("floor_scale", "attn_scale")}
+        return [partial(sharpen, **scales), no_position]
+    return [no_position] * 2
+
+
+def make_block(config: dict, layer: int, parts: dict, matrix: Callable = list) -> Block:
+    """One block, its weights found by their names.
+
+    `parts` has the tensors, by name. `matrix` makes of their rows what is to be
+    multiplied with: a list, or, in a moment, something faster.
+    """
+    at = f"model.layers.{layer}."
+
+    def linear(name: str) -> Linear:
+        return Linear(matrix(parts[f"{at}{name}.weight"]), parts.get(f"{at}{name}.bias"))
+
+    def swiglu(name: str) -> list[Linear]:
+        return [linear(f"{name}.{part}_proj") for part in ("gate", "up", "down")
+                if f"{at}{name}.{part}_proj.weight" in parts]       # GPT-2 has no gate
+
+    def norm(name: str) -> list[Vector]:
+        return [parts[at + name + kind] for kind in (".weight", ".bias") if at + name + kind in parts]
+
+    if layer in config.get("moe_layers", []):
+        experts = [swiglu(f"feed_forward.experts.{number}") for number in range(config["num_local_experts"])]
+        thinking = [linear("feed_forward.router"), swiglu("feed_forward.shared_expert"), experts]
+    else:
+        thinking = swiglu("feed_forward" if config["model_type"] == "llama4_text" else "mlp")
+    head_norms = [parts.get(f"{at}self_attn.{part}_norm.weight") for part in "qk"]
+    return Block(block_settings(config, layer, *head_norms), norm("input_layernorm"),
+                 *[linear(f"self_attn.{part}_proj") for part in "qkvo"], norm("post_attention_layernorm"), thinking)
 
 
 # %% Small numbers
-# A weight is usually stored with 16 or 32 bits, and Python's numbers take 256. How
-# few bits would do? Most weights of a row are of about the same size, so whole
-# numbers are enough, and one scale for the row.
+# In a file a weight takes 16 or 32 bits, and in a list of Python's 256. How few would do?
+# The weights of a row are alike in size. So whole numbers are enough, and one scale.
 
 def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
-    """Write a row as whole numbers of so many bits, and how many steps make up 1.
+    """Write a row as whole numbers of so many bits, and the number of steps that make up 1.
 
-    With 8 bits there are 127 steps up from 0 and 127 down. The largest number of the
-    row takes them all; 127 / 0.5 is 254, so 1 would be 254 steps. The others are
-    rounded to the nearest step.
+    With 8 bits there are 127 steps above 0 and 127 below. The largest number of the row
+    takes them all: 0.5 is 127 steps, so 1 would be 254. The others are rounded.
 
     >>> whole, steps = quantize([0.5, -0.2, 0.1004], bits=8)
     >>> whole, steps
@@ -403,69 +365,63 @@ def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
     >>> [round(number / steps, 4) for number in whole]
     [0.5, -0.2008, 0.1024]
 
-    What it costs, for a matrix of 64 x 256 random weights, times a random vector: the
-    bytes for each weight, and the largest error as a share of the largest result.
+    What does it cost? A matrix of 64 x 256 random weights times a random vector: the
+    bytes for a weight, and the largest error, as a share of the largest result.
 
-    >>> print(accuracy_table([16, 8, 6, 4, 2]))
-    bits  bytes a weight     error
-    32              4.00     0.0 %
-    16              2.02   0.001 %  ▏
-    8               1.02     0.3 %  ▎
-    6               0.77     1.0 %  ▉
-    4               0.52     4.9 %  ████▋
-    2               0.27    34.6 %  █████████████████████████████████
+    >>> print(accuracy_table([16, 8, 6, 4]))
+    bits  bytes    error
+    16     2.02  0.003 %  ▏
+    8      1.02  0.885 %  ██
+    6      0.77  2.853 %  ██████▉
+    4      0.52  8.652 %  ████████████████████▊
 
-    With 16 bits nobody sees a difference, with 8 hardly. With 4 bits one needs finer
-    scales than one a row, and that is how large models are squeezed into phones.
+    At 16 bits nobody sees a difference, at 8 hardly. For 4 bits one scale a row is too
+    coarse; with one for every 32 weights, it is how large models get into phones.
     """
     steps = (2 ** (bits - 1) - 1) / max(*map(abs, row), 1e-300)
     return [round(number * steps) for number in row], steps
 
 
 def accuracy_table(choices: list[int]) -> str:
-    """Multiply a random matrix as it is and quantized, and compare."""
+    """Multiply a random matrix, as it is and quantized, and compare."""
     rng = random.Random(0)
-    matrix = [[rng.gauss(0, 0.02) for _ in range(256)] for _ in range(64)]
+    matrix = [[rng.gauss(0, 1) for _ in range(256)] for _ in range(64)]
     vector = [rng.gauss(0, 1) for _ in range(256)]
-    exact, rows = times(matrix, vector), [["bits", "bytes a weight", "error", ""], [32, "4.00", "0.0 %", ""]]
+    exact, rows = times(matrix, vector), [["bits", "bytes", "error", ""]]
     for bits in choices:
         rounded = [dot(whole, vector) / steps for whole, steps in (quantize(row, bits) for row in matrix)]
         error = max(abs(x - y) for x, y in zip(exact, rounded)) / max(map(abs, exact))
-        rows.append([bits, f"{bits / 8 + 4 / 256:.2f}", f"{100 * error:.3f} %", bar(error, 96)])
+        rows.append([bits, f"{bits / 8 + 4 / 256:.2f}", f"{100 * error:.3f} %", bar(error, 240)])
     return table(rows)
 
 
 # %% Fast in plain Python: a whole column in one number
-# A token of SmolLM2 takes 134 million multiplications. One by one, Python does about
-# 40 million a second, so you would wait three seconds for each token. But Python can
-# multiply numbers of any length, and it does that at the speed of the machine. So we
-# let one long number carry a whole column of a matrix.
+# SmolLM2 takes 134 million multiplications for a token. Python does some 40 million a
+# second one by one, so you would wait three seconds for each token. But Python also
+# multiplies numbers of any length, and that at the speed of the machine. So let one long
+# number carry a whole column.
 #
-# First by hand, in decimal. This matrix is to be multiplied by the vector (3, 10):
+# By hand first, in decimal. Multiply this matrix by the vector (3, 10):
 #
 #     2  7          2 x 3 + 7 x 10 = 76
 #     1  3          1 x 3 + 3 x 10 = 33
 #     4  5          4 x 3 + 5 x 10 = 62
 #
-# Give each row a lane of three digits, the first row on the right. The first column
-# becomes 4_001_002, and the second 5_003_007. Now multiply each column by its number,
-# and add up: two multiplications, not six, and all three results are there.
+# Each row gets a lane of three digits, the first row on the right. The left column
+# becomes 4_001_002, and the right one 5_003_007. Multiply each by its number of the
+# vector, and add up: two multiplications instead of six, and all results are there.
 
 def pack(numbers: Iterable[int], lane: int = 40) -> int:
     """Put whole numbers side by side into one long number, `lane` bits for each.
 
-    The example from above. In Python `_` may stand in a number, and `:_` prints it.
+    The example from above. (`_` may stand in any number of Python, and `:_` prints it.)
 
-    >>> 3 * 4_001_002 + 10 * 5_003_007
-    62033076
     >>> print(f"{3 * 4_001_002 + 10 * 5_003_007:_}")
     62_033_076
 
-    In the computer a lane has 40 bits and not three digits. `<<` moves a number to
-    the left, so the second number of a column is 2 ** 40 times as large as the first.
+    In the machine a lane has 40 bits in place of three digits. `<< 40` moves a number
+    one lane to the left, which is times 2 ** 40.
 
-    >>> pack([2, 1, 4]) == 2 + 1 * 2 ** 40 + 4 * 2 ** 80
-    True
     >>> total = 3 * pack([2, 1, 4]) + 10 * pack([7, 3, 5])
     >>> unpack(total, count=3)
     [76, 33, 62]
@@ -474,20 +430,19 @@ def pack(numbers: Iterable[int], lane: int = 40) -> int:
 
 
 def unpack(total: int, count: int, lane: int = 40) -> list[int]:
-    """Read the lanes of a long number, also where a number is negative.
+    """Read the lanes of a long number, negative ones too.
 
-    -1 in a lane borrows from the next: 5_000 - 1 is 4_999, and now the 5 looks like
-    a 4. So first add half of what a lane can hold to every lane: with three digits
-    that is 500. Then nothing is negative, and nothing is borrowed. Take the 500 off
-    again when the lanes have been read:
+    A -1 borrows from the lane on its left: 5_000 - 1 is 4_999, and the 5 has become a 4.
+    So add half a lane to each lane first, with three digits 500. Now nothing is negative
+    and nothing borrows. Read 505 and 499, take the 500 away, and there are 5 and -1.
 
-    >>> print(f"{5_000 - 1 + 500_500:_}")       # 505 and 499: it was 5 and -1
+    >>> print(f"{5_000 - 1 + 500_500:_}")
     505_499
     >>> unpack(pack([-1, 5]), count=2)
     [-1, 5]
 
-    A lane of 40 bits is five bytes. Python has no number of five bytes, but one of
-    eight, so the bytes of each lane are spread over eight, three of them 0.
+    A lane of 40 bits is five bytes. Python can read numbers of eight bytes in one go, so
+    each lane's five are copied into eight, and the other three stay 0.
     """
     size, half = lane // 8, 2 ** (lane - 1)
     data = (total + same_in_all(half, count, lane)).to_bytes(count * size, "little")
@@ -498,34 +453,30 @@ def unpack(total: int, count: int, lane: int = 40) -> list[int]:
 
 
 def same_in_all(number: int, count: int, lane: int) -> int:
-    """The same number, from 0 up, in every lane.
-
-    >>> same_in_all(7, 3, 40) == pack([7, 7, 7], 40)
-    True
-    """
+    """The same number in every lane: its bytes, repeated."""
     return int.from_bytes(number.to_bytes(lane // 8, "little") * count, "little")
 
 
 class PackedMatrix:
-    """A matrix whose columns are long numbers: the same product, about ten times as fast.
+    """A matrix whose columns are long numbers; it multiplies about ten times as fast.
 
-    Lesson 5's `times` asks a matrix that is not a list for its own `times`. So a
-    transformer works with these as it is.
+    Lesson 5's `times` asks a matrix that is no list for its own `times`. So all that a
+    transformer needs is other matrices.
 
     >>> rows = [[0.5, -1.0], [0.25, 0.125], [-2.0, 1.0]]
-    >>> [round(x, 3) for x in PackedMatrix(rows).times([1.0, 3.0])]
+    >>> [round(x, 4) for x in PackedMatrix(rows).times([1.0, 3.0])]
     [-2.5, 0.625, 1.0]
     >>> times(rows, [1.0, 3.0])
     [-2.5, 0.625, 1.0]
 
-    Weights and vector must be whole numbers. The weights are quantized, row by row,
-    to 16 bits or 8. How fine may the steps of the vector be? A result must fit its
-    lane, or it would spill into the next row and spoil it. In the worst case every
-    weight is the largest, 32,767, and all signs agree; then a result is 32,767 times
-    the sum of the vector, signs left out. So scale the vector until that sum is just
-    below 2 ** 24. Then no result reaches 2 ** 15 x 2 ** 24 = 2 ** 39, which is half
-    of a lane, and the other half is for the negative ones. Whatever the numbers are,
-    no lane can overflow. With weights of 8 bits, lanes of 8 + 24 = 32 are enough.
+    Lanes hold whole numbers. The weights are quantized, to 16 bits or to 8. And the
+    vector? The finer its steps, the better; but a result that outgrows its lane would
+    spoil the next row's. At worst all weights of a row are as large as they can be, just
+    below 2 ** 15, with the signs of the vector. Then its result is 2 ** 15 times the sum
+    of the vector, signs left out. So we choose the steps of the vector such that this sum
+    is 2 ** 24 at most. Then every result stays below 2 ** 39, half of what 40 bits can
+    hold, and the other half is for the negative ones. No lane can overflow, whatever the
+    numbers are. For weights of 8 bits, lanes of 8 + 24 = 32 do.
     """
 
     def __init__(self, rows: Iterable[Vector], bits: int = 16):
@@ -536,228 +487,194 @@ class PackedMatrix:
         return len(self.steps)
 
     def times(self, vector: Vector) -> Vector:
-        """The matrix times a vector: long numbers times short ones, and then the lanes.
+        """The product, as one dot product of long numbers.
 
-        Look at the dot product: it is the one of lesson 3, but each number of
-        `columns` is a whole column. The rounding adds at most half a step for each
-        number, and so `len(vector)` steps are kept free.
+        `dot` is lesson 3's. It meets the columns instead of weights, and doesn't notice.
+        Rounding makes the sum larger by half a step for each number, at most; to be safe
+        a whole step is kept free for each. And how fast is it on your machine?
 
-        How fast is it? That depends on your machine, and here is what yours does:
-
-        >>> compare_speed()     # doctest: +ELLIPSIS
-        plain ... packed ...
+        >>> rng = random.Random(0)
+        >>> rows = [[rng.random() for _ in range(256)] for _ in range(512)]
+        >>> for name, matrix in ("plain", rows), ("packed", PackedMatrix(rows)):
+        ...     start = time.perf_counter()
+        ...     for row in rows[:5]:
+        ...         result = times(matrix, row)
+        ...     nanoseconds = (time.perf_counter() - start) / 5 / 512 / 256 * 1e9
+        ...     print(f"{name}: {nanoseconds:.1f} ns a weight")   # doctest: +ELLIPSIS
+        plain: ... ns a weight
+        packed: ... ns a weight
         """
-        unit = (2 ** 24 - len(vector)) / max(sum(map(abs, vector)), 1e-300)
-        total = dot(self.columns, [round(number * unit) for number in vector])
+        steps = (2 ** 24 - len(vector)) / max(sum(map(abs, vector)), 1e-300)
+        total = dot(self.columns, [round(number * steps) for number in vector])
         lanes = unpack(total, len(self), self.lane)
-        return [number / (steps * unit) for number, steps in zip(lanes, self.steps)]
-
-
-def compare_speed(rows: int = 512, columns: int = 256) -> None:
-    """Multiply a random matrix of this size in both ways, and print how long one multiplication takes."""
-    rng = random.Random(0)
-    matrix = [[rng.gauss(0, 0.02) for _ in range(columns)] for _ in range(rows)]
-    vector, taken = [rng.gauss(0, 1) for _ in range(columns)], []
-    for form in (matrix, PackedMatrix(matrix)):
-        start = time.perf_counter()
-        for _ in range(5):
-            times(form, vector)
-        taken.append((time.perf_counter() - start) / 5 / rows / columns * 1e9)
-    print(f"plain {taken[0]:.1f} ns, packed {taken[1]:.1f} ns: {taken[0] / taken[1]:.0f} times as fast")
+        return [number / (row_steps * steps) for number, row_steps in zip(lanes, self.steps)]
 
 
 # %% The same, fast: packing
-# `quantize` and `pack` would take a minute for a small model.
 
 def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 256) -> tuple[list[int], Vector]:
-    """Quantize rows and pack their columns; returns the columns, and the steps of each row.
+    """The packed columns of quantized rows, and the steps of each row.
 
     >>> rows = [[0.5, -1.0], [0.25, 0.125], [0.0, 0.0]]
-    >>> columns, steps = pack_columns(rows, bits=16)
-    >>> quantized = [quantize(row) for row in rows]
-    >>> columns == [pack(column) for column in zip(*(whole for whole, _ in quantized))]
-    True
-    >>> steps == [steps for _, steps in quantized]
+    >>> whole, steps = zip(*map(quantize, rows))
+    >>> pack_columns(rows, bits=16) == ([pack(column) for column in zip(*whole)], list(steps))
     True
 
-    Rounding by an addition: above 2 ** 52 a float has no room for a fraction, so what
-    is added to 2 ** 52 comes out rounded, in the lowest bytes of the float. Python
-    slices pick these bytes for a whole column, and none of them is touched one by
-    one. 2 ** 15 is added, too, so that nothing is negative, and taken off at the end.
+    Rounding by adding: a float above 2 ** 52 has no room for a fraction, so what is added
+    to 2 ** 52 comes out rounded, in the lowest bytes of the float. Slices copy these bytes
+    for a whole column at a time. 2 ** 15 is added, too, so that nothing is negative.
     """
     rows, size, half = iter(rows), bits // 8 + 3, 2 ** (bits - 1)
     columns, all_steps = [], []
     while block := list(islice(rows, at_once)):
-        width, floats, lanes = len(block[0]), array("d"), bytearray(size * len(block))
+        floats, lanes = array("d"), bytearray(size * len(block))
         for row in block:
-            all_steps.append((half - 1) / max(max(row), -min(row), 1e-300))
-            steps, shift = all_steps[-1], 2.0 ** 52 + half
+            steps, shift = (half - 1) / max(max(row), -min(row), 1e-300), 2.0 ** 52 + half
             floats.fromlist([number * steps + shift for number in row])
+            all_steps.append(steps)
         if sys.byteorder == "big":
             floats.byteswap()
-        columns = columns or [bytearray() for _ in range(width)]
+        columns = columns or [bytearray() for _ in row]
         for place, column in enumerate(columns):
-            data = floats[place::width].tobytes()
+            data = floats[place::len(columns)].tobytes()
             for byte in range(bits // 8):
                 lanes[byte::size] = data[byte::8]
             column += lanes
-    offset = same_in_all(half, len(all_steps), bits + 24)
-    for place, column in enumerate(columns):
-        columns[place] = int.from_bytes(column, "little") - offset
+    everywhere = same_in_all(half, len(all_steps), bits + 24)
+    for place, column in enumerate(columns):    # one by one, so that the memory of each is free for the next
+        columns[place] = int.from_bytes(column, "little") - everywhere
     return columns, all_steps
 
 
-# %% The real thing: load it
-# Here the folder becomes a transformer. There is nothing to invent any more: each
-# tensor has a name, and each name has its place in lesson 5's `Block`.
-
-@dataclass
-class Weights:
-    """The tensors of a model by their names; `bits` says how to pack the matrices, and 0 leaves them lists."""
-
-    tensors: dict
-    bits: int = 16
-
-    def matrix(self, rows: Iterable[Vector]) -> Union[Matrix, PackedMatrix]:
-        return PackedMatrix(rows, self.bits) if self.bits else list(rows)
-
-    def vector(self, name: str) -> Optional[Vector]:
-        return [number for number, in self.tensors[name]] if name in self.tensors else None
-
-    def norm(self, name: str) -> list[Vector]:
-        both = self.vector(name + ".weight"), self.vector(name + ".bias")
-        return [vector for vector in both if vector is not None]
-
-    def linear(self, name: str) -> Linear:
-        return Linear(self.matrix(self.tensors[name + ".weight"]), self.vector(name + ".bias"))
-
-    def swiglu(self, at: str) -> list[Linear]:
-        return [self.linear(f"{at}{part}_proj") for part in ("gate", "up", "down")]
-
-
-def llama_block(config: dict, layer: int, weights: Weights) -> Block:
-    """One block of Llama, and of all its relatives.
-
-    The names are Hugging Face's. q_proj is the matrix that makes queries, gate_proj
-    the first one of SwiGLU, and so on. Biases and norms are there or not.
-    """
-    at = f"model.layers.{layer}."
-    head_norms = [weights.vector(f"{at}self_attn.{part}_norm.weight") for part in "qk"]
-    if config["model_type"] != "llama4_text":
-        thinking = weights.swiglu(at + "mlp.")
-    elif layer not in config["moe_layers"]:
-        thinking = weights.swiglu(at + "feed_forward.")
-    else:
-        thinking = expert_parts(config, at + "feed_forward.", weights)
-    return Block(block_settings(config, layer, *head_norms), weights.norm(at + "input_layernorm"),
-                 *[weights.linear(f"{at}self_attn.{part}_proj") for part in "qkvo"],
-                 weights.norm(at + "post_attention_layernorm"), thinking)
-
-
-def expert_parts(config: dict, at: str, weights: Weights) -> list:
-    """Llama 4's router, its shared expert, and the others, which lie in two tensors.
-
-    The file has the matrices of all experts in a pile, and on their side: what is a
-    column there is a row here. Gate and up are one beside the other.
-    """
-    size, wide, experts = config["intermediate_size"], config["hidden_size"], []
-    for both, down in zip(weights.tensors[at + "experts.gate_up_proj"], weights.tensors[at + "experts.down_proj"]):
-        rows = [both[column::2 * size] for column in range(2 * size)]
-        parts = rows[:size], rows[size:], [down[column::wide] for column in range(wide)]
-        experts.append([Linear(weights.matrix(part)) for part in parts])
-    return [weights.linear(at + "router"), weights.swiglu(at + "shared_expert."), experts]
-
-
-def gpt2_block(config: dict, layer: int, weights: Weights) -> Block:
-    """One block of GPT-2, whose matrices lie on their side, those for q, k and v in one tensor."""
-    def linear(name: str, parts: int = 1) -> list[Linear]:
-        rows, biases = list(zip(*weights.tensors[f"{at}{name}.weight"])), weights.vector(f"{at}{name}.bias")
-        size = len(rows) // parts
-        return [Linear(weights.matrix(rows[start:start + size]), biases[start:start + size])
-                for start in range(0, len(rows), size)]
-
-    at = f"transformer.h.{layer}."
-    return Block(block_settings(config, layer), weights.norm(at + "ln_1"), *linear("attn.c_attn", 3),
-                 *linear("attn.c_proj"), weights.norm(at + "ln_2"), [*linear("mlp.c_fc"), *linear("mlp.c_proj")])
-
+# %% The real thing: load it, save it
 
 def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 16) -> Transformer:
-    """Open a model's folder as a transformer of lesson 5, packed or as plain lists.
+    """Open a model's folder as a transformer of lesson 5.
 
-    Let us make a folder, with random weights: Llama 4 in small, four layers, with
-    three experts in every second one.
+    Here is Llama 4 in small: four layers, and in every second one three experts. Its
+    weights are random, so what it says means nothing, but all its parts are at work. The
+    packed one gives nearly the same logits as the plain one:
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     random_model(SMALL_LLAMA4, folder)
-    ...     plain = load_transformer(folder, packed=False)
-    ...     packed = load_transformer(folder)
-    ...     for transformer in (plain, packed):
-    ...         print([round(x, 3) for x in transformer.logits([3, 1, 4, 1, 5])[:5]])
-    ([0.0], [0.0])
+    ...     for packed in (False, True):
+    ...         logits = load_transformer(folder, packed).logits([3, 1, 4, 1, 5])
+    ...         print([f"{logit:.3f}" for logit in logits[:6]])
+
+    The rows of a packed model's embeddings stay in the file until a token needs one.
 
     Raises ValueError, with the name, for whatever these lessons have no code for.
     """
-    found = read_json(Path(folder, "config.json"))
-    config, layers = check_config(found), check_config(found)["num_hidden_layers"]
-    weights = Weights(_checked(read_weights(folder), config), bits if packed else 0)
-    _check_memory(folder, found, weights.bits)
-    make_block = gpt2_block if config["model_type"] == "gpt2" else llama_block
-    blocks = [make_block(config, layer, weights) for layer in progress(range(layers), "loading")]
-    embeddings, last_norm, positions = (
-        ("transformer.wte.weight", "transformer.ln_f", "transformer.wpe.weight") if config["model_type"] == "gpt2"
-        else ("model.embed_tokens.weight", "model.norm", None))
-    output = weights.tensors.get("lm_head.weight", weights.tensors[embeddings])
-    transformer = Transformer(
-        block_settings(config, 0), weights.tensors[embeddings] if packed else list(weights.tensors[embeddings]), blocks,
-        weights.norm(last_norm), weights.matrix(progress(output, "loading the output matrix")),
-        list(weights.tensors[positions]) if positions else None)
-    transformer.config = found
+    config, parts = read_model(folder)
+    _check_memory(folder, config, bits if packed else 0)
+    matrix = partial(PackedMatrix, bits=bits) if packed else list
+    embeddings = parts["model.embed_tokens.weight"]
+    blocks = [make_block(config, layer, parts, matrix)
+              for layer in progress(range(config["num_hidden_layers"]), "loading the blocks")]
+    output = matrix(progress(parts.get("lm_head.weight", embeddings), "loading the output matrix"))
+    last_norm = [parts["model.norm" + kind] for kind in (".weight", ".bias") if "model.norm" + kind in parts]
+    learned = parts.get("model.positions.weight")
+    transformer = Transformer(block_settings(config, 0), embeddings if packed else list(embeddings), blocks, last_norm,
+                              output, learned and list(learned))
+    transformer.config = config
     return transformer
 
 
-SMALL_LLAMA4 = {"model_type": "llama4_text", "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24,
-                "intermediate_size_mlp": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
-                "head_dim": 4, "num_local_experts": 3, "interleave_moe_layer_step": 2, "attention_chunk_size": 8}
+def _check_memory(folder: Union[str, Path], config: dict, bits: int) -> None:
+    """A packed weight takes a lane, and Python 32 bits for each 30 of it; one in a list takes 32 bytes."""
+    needed = count_parameters(config) * ((bits + 24) / 8 * 32 / 30 if bits else 32) * 1.1 + 5e7
+    if needed > free_memory():
+        raise ValueError(f"{folder} needs {needed / 1e9:.1f} GB of memory, and {free_memory() / 1e9:.1f} GB are free")
+
+
+SMALL_LLAMA4 = {"model_type": "llama4_text", "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 4,
+                "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "intermediate_size": 24,
+                "intermediate_size_mlp": 32, "num_local_experts": 3, "interleave_moe_layer_step": 2}
 
 
 def random_model(config: dict, folder: Union[str, Path], seed: int = 0) -> None:
-    """Write a folder with this config.json and random weights."""
-    rng, tensors = random.Random(seed), {}
-    for name, shape in tensor_shapes(config).items():
-        tensors[name] = ("F32", shape, [rng.gauss(0, 0.2) for _ in range(math.prod(shape))])
-    _write_folder(folder, config, tensors)
+    """Write a folder with random weights for this config.json."""
+    rng = random.Random(seed)
+    parts = {name: [rng.gauss(0, 0.2) for _ in range(math.prod(shape))] for name, shape in tensor_shapes(config).items()}
+    write_model(folder, config, parts)
 
 
-def _write_folder(folder: Union[str, Path], config: dict, tensors: dict) -> None:
-    os.makedirs(folder, exist_ok=True)
-    write_safetensors(Path(folder, "model.safetensors"), tensors, {"format": "pt"})
-    write_whole(Path(folder, "config.json"), json.dumps(config, indent=1).encode("utf-8"))
+def save_transformer(transformer: Transformer, folder: Union[str, Path]) -> None:
+    """Write a transformer as a folder, which Hugging Face's `transformers` opens too.
+
+    Also one that you made yourself. Here is the one of lesson 5, set by hand. It comes
+    back from the file, packed, and still knows what followed 7 the last time:
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_transformer(induction_head(vocab_size=50), folder)
+    ...     again = load_transformer(folder)
+    ...     logits = again.logits([0, 7, 42, 9, 7])
+    >>> logits.index(max(logits))
+    42
+
+    Raises ValueError for one that is packed, or is not like any of the families.
+    """
+    config, parts = config_of(transformer), {}
+
+    def put(name: str, *vectors: Optional[Vector]) -> None:
+        parts.update({name + kind: part for kind, part in zip((".weight", ".bias"), vectors) if part is not None})
+
+    def put_all(name: str, linears: list[Linear]) -> None:
+        for part, linear in zip(("down", "up", "gate"), reversed(linears)):
+            put(f"{name}.{part}_proj", linear.matrix, linear.biases)
+
+    put("model.embed_tokens", transformer.embeddings)
+    put("model.positions", transformer.positions)
+    put("model.norm", *transformer.last_norm)
+    if not config["tie_word_embeddings"]:
+        put("lm_head", transformer.output)
+    for layer, block in enumerate(transformer.blocks):
+        at = f"model.layers.{layer}."
+        put(at + "input_layernorm", *block.attention_norm)
+        put(at + "post_attention_layernorm", *block.feed_forward_norm)
+        for part, linear in zip("qkvo", (block.query, block.key, block.value, block.output)):
+            put(f"{at}self_attn.{part}_proj", linear.matrix, linear.biases)
+        if config["model_type"] == "qwen3":
+            put(at + "self_attn.q_norm", block.settings.query_at.keywords["weights"])
+            put(at + "self_attn.k_norm", block.settings.key_at.keywords["weights"])
+        if config["model_type"] != "llama4_text":
+            put_all(at + "mlp", block.feed_forward)
+        elif isinstance(block.feed_forward[1], Linear):
+            put_all(at + "feed_forward", block.feed_forward)
+        else:
+            router, shared, experts = block.feed_forward
+            put(at + "feed_forward.router", router.matrix)
+            put_all(at + "feed_forward.shared_expert", shared)
+            for number, expert in enumerate(experts):
+                put_all(f"{at}feed_forward.experts.{number}", expert)
+    write_model(folder, config, parts)
 
 
-def _checked(tensors: dict, config: dict) -> dict:
-    """The tensors under the names that `tensor_shapes` gives; all must be there, and no other."""
-    tensors = {name[len("language_model."):] if name.startswith("language_model.") else name: tensor
-               for name, tensor in tensors.items() if not name.startswith(("vision_model.", "multi_modal_projector."))}
-    if config["model_type"] == "gpt2":      # older files leave the prefix out, and have the triangle in them
-        tensors = {name if name.startswith(("transformer.", "lm_head.")) else "transformer." + name: tensor
-                   for name, tensor in tensors.items() if not name.endswith((".attn.bias", ".attn.masked_bias"))}
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(".rotary_emb.inv_freq")}
-    expected = tensor_shapes(config)
-    for name in [*expected, *tensors]:
-        if name not in tensors:
-            raise ValueError(f"the tensor {name!r} is missing")
-        shape = expected.get("model.embed_tokens.weight" if name == "lm_head.weight" else name)
-        if shape is None:
-            raise ValueError(f"there is a tensor {name!r}, for which a {config['model_type']} of these settings has no place")
-        if tensors[name].shape != shape:
-            raise ValueError(f"the tensor {name!r} has the shape {list(tensors[name].shape)}, and not {list(shape)}")
-        if tensors[name].dtype not in ("F64", "F32", "F16", "BF16"):
-            raise ValueError(f"the tensor {name!r} is quantized ({tensors[name].dtype}), which these lessons can't read")
-    return tensors
+def config_of(transformer: Transformer) -> dict:
+    """The config.json of a transformer; for one that was made by hand it is found in the settings."""
+    if hasattr(transformer, "config"):
+        return transformer.config
+    settings, block = transformer.settings, transformer.blocks[0]
+    place, look = ((part.func, part.keywords) if isinstance(part, partial) else (part, {})
+                   for part in (settings.query_at, settings.first_visible))
+    biases = [linear.biases is not None for linear in (block.query, block.output, block.feed_forward[-1])]
+    kind = (settings.norm, settings.feed_forward, settings.activation, place[0], look[0], settings.norm_first, *biases)
+    if kind not in _KINDS or any(vars(other.settings) != vars(settings) for other in transformer.blocks):
+        raise ValueError("this transformer is not like GPT-2, Llama, Mistral or Qwen2.5, so no config.json can say what it is")
+    family, more = _KINDS[kind]
+    return {"model_type": family, "vocab_size": len(transformer.embeddings), "hidden_size": settings.dimensions,
+            "num_hidden_layers": len(transformer.blocks), "num_attention_heads": settings.heads,
+            "num_key_value_heads": settings.key_value_heads, "head_dim": settings.head_dim,
+            "intermediate_size": len(block.feed_forward[0].matrix), "rms_norm_eps": settings.epsilon,
+            "layer_norm_epsilon": settings.epsilon, "sliding_window": look[1].get("size"),
+            "rope_theta": place[1].get("base", 10000.0), "max_position_embeddings": len(transformer.positions or [0] * 10**6),
+            "tie_word_embeddings": transformer.output is transformer.embeddings, **more}
 
 
-def _check_memory(folder: Union[str, Path], config: dict, bits: int) -> None:
-    """Packed, a weight takes a lane, and 32 bits for each 30; in a list it takes 32 bytes."""
-    needed = count_parameters(config) * ((bits + 24) / 8 * 32 / 30 if bits else 32) * 1.1 + 1e8
-    if needed > free_memory():
-        raise ValueError(f"{folder} needs {needed / 1e9:.1f} GB of memory, and there are only {free_memory() / 1e9:.1f} GB free")
+_MODERN = (rms_norm, gated_feed_forward, silu, rotate)
+_KINDS = {(*_MODERN, whole_text, True, False, False, False): ("llama", {}),
+          (*_MODERN, whole_text, True, True, True, False): ("llama", {"attention_bias": True}),
+          (*_MODERN, whole_text, True, True, True, True): ("llama", {"attention_bias": True, "mlp_bias": True}),
+          (*_MODERN, sliding_window, True, False, False, False): ("mistral", {}),
+          (*_MODERN, whole_text, True, True, False, False): ("qwen2", {}),
+          (layer_norm, feed_forward, gelu, no_position, whole_text, True, True, True, True): ("gpt2", {})}
