@@ -657,7 +657,7 @@ def _renamed(name: str, tensor: Tensor, family: str) -> dict:
 def write_model(folder: Union[str, Path], config: dict, parts: dict) -> None:
     """Write config.json and model.safetensors, so that `read_model` and Hugging Face's transformers open them.
 
-    `parts` are lists by Llama's names. Raises ValueError if one is missing, too many, or of another shape.
+    `parts` are lists by Llama's names, or by the family's own. Raises ValueError if one is missing, too many, or of another shape.
     """
     shapes, tensors, parts = tensor_shapes(config), {}, dict(parts)
     for name, shape in shapes.items():
@@ -677,13 +677,13 @@ def write_model(folder: Union[str, Path], config: dict, parts: dict) -> None:
 def _own_part(name: str, shape: tuple, parts: dict) -> list:
     """What belongs under a tensor's own name, taken out of the parts by Llama's names."""
     try:
+        if name in parts:
+            return parts.pop(name)
         if ".experts." in name:
             at, part = name.rsplit(".", 1)
             names = ["gate_proj", "up_proj"] if part == "gate_up_proj" else [part]
             return [list(zip(*(row for new in names for row in parts.pop(f"{at}.{expert}.{new}.weight"))))
                     for expert in range(shape[0])]
-        if not name.startswith("transformer."):
-            return parts.pop(name)
         layer, part, kind = re.fullmatch(r"transformer\.(h\.\d+\.)?(.+)\.(\w+)", name).groups()
         rows = [row for new in _GPT2_NAMES[part].split()
                 for row in parts.pop(f"model.{(layer or '').replace('h.', 'layers.')}{new}.{kind}")]

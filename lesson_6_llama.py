@@ -371,7 +371,7 @@ def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
     >>> print(accuracy_table([16, 8, 6, 4]))
     bits  bytes    error
     16     2.02  0.003 %  ▏
-    8      1.02  0.885 %  ██
+    8      1.02  0.885 %  ██▏
     6      0.77  2.853 %  ██████▉
     4      0.52  8.652 %  ████████████████████▊
 
@@ -464,7 +464,7 @@ class PackedMatrix:
     transformer needs is other matrices.
 
     >>> rows = [[0.5, -1.0], [0.25, 0.125], [-2.0, 1.0]]
-    >>> [round(x, 4) for x in PackedMatrix(rows).times([1.0, 3.0])]
+    >>> [round(x, 3) for x in PackedMatrix(rows).times([1.0, 3.0])]
     [-2.5, 0.625, 1.0]
     >>> times(rows, [1.0, 3.0])
     [-2.5, 0.625, 1.0]
@@ -574,7 +574,7 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     output = matrix(progress(parts.get("lm_head.weight", embeddings), "loading the output matrix"))
     last_norm = [parts["model.norm" + kind] for kind in (".weight", ".bias") if "model.norm" + kind in parts]
     learned = parts.get("model.positions.weight")
-    transformer = Transformer(block_settings(config, 0), embeddings if packed else list(embeddings), blocks, last_norm,
+    transformer = Transformer(blocks[0].settings, embeddings if packed else list(embeddings), blocks, last_norm,
                               output, learned and list(learned))
     transformer.config = config
     return transformer
