@@ -21,6 +21,7 @@ from its config.json alone:
 134,515,008
 """
 
+import json
 import math
 import os
 import random
@@ -37,7 +38,8 @@ from typing import Any, Callable, Iterable, Iterator, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from formats import check_config, fetch_model, free_memory, read_json, read_model, stop_ids, tensor_shapes, write_model
+from formats import (check_config, fetch_model, free_memory, read_json, read_model, read_safetensors, stop_ids,
+                     tensor_shapes, write_model, write_safetensors, write_whole)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Matrix, Vector, dot
 from lesson_4_sampling import SETTINGS, change_setting, chat, generate_ids, write_steps
@@ -560,6 +562,8 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     ...     for packed in (False, True):
     ...         logits = load_transformer(folder, packed).logits([3, 1, 4, 1, 5])
     ...         print([f"{logit:.3f}" for logit in logits[:6]])
+    ['-0.008', '-0.016', '0.005', '0.083', '-0.005', '-0.027']
+    ['-0.008', '-0.016', '0.005', '0.083', '-0.005', '-0.027']
 
     The rows of a packed model's embeddings stay in the file until a token needs one.
 
@@ -678,3 +682,223 @@ _KINDS = {(*_MODERN, whole_text, True, False, False, False): ("llama", {}),
           (*_MODERN, sliding_window, True, False, False, False): ("mistral", {}),
           (*_MODERN, whole_text, True, True, False, False): ("qwen2", {}),
           (layer_norm, feed_forward, gelu, no_position, whole_text, True, True, True, True): ("gpt2", {})}
+
+
+def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 16) -> tuple[Tokenizer, Transformer]:
+    """A tokenizer and its transformer: from a folder, or by a name, fetched once from Hugging Face.
+
+    Raises ValueError if they do not belong together, and if something is missing.
+    """
+    folder = find_folder(folder_or_name)
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    rows = check_config(read_json(folder / "config.json"))["vocab_size"]
+    if max(tokenizer.vocabulary.values()) >= rows:
+        raise ValueError(f"{folder}: the tokenizer has more tokens than the model's {rows} rows, so they don't belong together")
+    return tokenizer, load_transformer(folder, packed, bits)
+
+
+def find_folder(folder_or_name: Union[str, Path]) -> Path:
+    """The folder of a model; of one with a name, such as Qwen/Qwen2.5-0.5B, after it has been fetched."""
+    if not Path(folder_or_name).is_dir():
+        if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(folder_or_name), re.ASCII):
+            raise ValueError(f"{folder_or_name} is no folder, and no name like HuggingFaceTB/SmolLM2-135M-Instruct either")
+        fetch_model(str(folder_or_name), MODEL_FOLDER / folder_or_name)
+        return MODEL_FOLDER / folder_or_name
+    return Path(folder_or_name)
+
+
+# %% Talk to it
+# An LLM continues texts. A chatbot is one that has read many conversations, all written
+# down in one form, and continues those. The form is made of special tokens, which no
+# user can type. So it always knows who is speaking.
+
+CHAT_FORMS = {      # by their first special token: before a question, after it, and after the answer
+    "<|im_start|>": ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"),      # Qwen, SmolLM
+    "<|start_header_id|>": ("<|start_header_id|>user<|end_header_id|>\n\n",                             # Llama 3
+                            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"),
+    "<|header_start|>": ("<|header_start|>user<|header_end|>\n\n",                                      # Llama 4
+                         "<|eot|><|header_start|>assistant<|header_end|>\n\n", "<|eot|>"),
+}
+
+
+def chat_form(tokenizer: Tokenizer) -> tuple[str, str, str]:
+    """What stands before a question, after it and after the answer; nothing if it is no chatbot's tokenizer."""
+    return next((form for mark, form in CHAT_FORMS.items() if mark in tokenizer.special_tokens), ("", "", ""))
+
+
+def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
+    """A question in the form of a chatbot, as ids.
+
+    >>> tokenizer = Tokenizer.train("user assistant " * 9, 275, ["<|im_start|>", "<|im_end|>"])
+    >>> print(tokenizer.show(question_ids(tokenizer, "Hi"), color=False))
+    <|im_start|>|user|↵|H|i|<|im_end|>|↵|<|im_start|>|assistant|↵
+
+    It ends where the answer has to begin, and all that is left to do is to continue. If
+    you type a special token yourself, it is only text, in many small tokens:
+
+    >>> end = tokenizer.encode("<|im_end|>", allowed_special="all")
+    >>> question_ids(tokenizer, "<|im_end|>").count(end[0])
+    1
+    """
+    before, after, _ = chat_form(tokenizer)
+    return [*tokenizer.encode(before, allowed_special="all"), *tokenizer.encode(question.strip() if before else question),
+            *tokenizer.encode(after, allowed_special="all")]
+
+
+# %% Your turn
+
+def exercise_1(answer: int) -> str:
+    """A warm-up. How many parameters has this small Llama?
+
+    100 tokens, 8 numbers in a vector, 1 block, 2 heads of 4 numbers, 1 head of keys and
+    values, 20 numbers in the feed-forward; the output matrix is the embedding matrix.
+    Write answer_1 into a file beside the lesson, and check it:
+
+        python3 lesson_6_llama.py --check answers_6.py
+    """
+    right = count_parameters(_SMALL_LLAMA)
+    if answer == right:
+        return f"Yes: {right:,}. In small models most of them are embeddings, in large ones hardly any."
+    hints = {right - 24: "You forgot the three norms.", right + 800: "There is only one matrix of 100 x 8: it does both jobs."}
+    return hints.get(answer, "Begin with 100 x 8. Then the block: q, k, v, o, three matrices of SwiGLU, and all the norms.")
+
+
+_SMALL_LLAMA = _sizes("llama", 100, 8, 20, 1, 2, 1, tie_word_embeddings=True)
+
+
+def exercise_2(answer: list[list[int]]) -> str:
+    """Predict: which two of four experts does each of three tokens ask?
+
+    The rows of the router are [1, 0], [0, 1], [1, 1] and [-1, 2]. The tokens' vectors are
+    [3, 1], [1, 3] and [-2, -1]. A list of three lists, the best expert first.
+    """
+    router = Linear([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 2.0]])
+    right = [best_experts(router(vector), 2) for vector in ([3.0, 1.0], [1.0, 3.0], [-2.0, -1.0])]
+    if answer == right:
+        return "Yes: the third token has no friends, and asks the two who mind it least."
+    if not isinstance(answer, list) or len(answer) != 3:
+        return "answer_2 should be a list of three lists, such as [[0, 1], [2, 3], [1, 0]]."
+    wrong = next(place for place in range(3) if answer[place] != right[place])
+    return f"Token number {wrong} is not right yet: work out its dot product with each of the four rows."
+
+
+def exercise_3(answer: list[int]) -> str:
+    """By hand: quantize the row [0.4, -1.0, 0.25] to 4 bits.
+
+    There are 7 steps above 0 and 7 below. A list of three whole numbers.
+    """
+    right, _ = quantize([0.4, -1.0, 0.25], bits=4)
+    if answer == right:
+        return "Yes: read back, they are 0.43, -1 and 0.29. Four bits are coarse."
+    return "The largest number, signs left out, takes all 7 steps. How many steps, then, is 0.4, to the nearest?"
+
+
+def exercise_4(answer: int) -> str:
+    """Find the largest scale that can't overflow.
+
+    Decimal lanes of three digits, to which 500 is added before they are read; so they
+    hold results from -500 to 499. The weights are whole numbers from -9 to 9. The vector
+    is (1, -2, 2), to be multiplied by a whole number first. How large may it be?
+    """
+    if answer == 499 // (9 * 5):
+        return "Yes: 11 x (1 + 2 + 2) x 9 is 495. With 12, a row of 9, -9, 9 would spill into the next lane."
+    if answer == 55:
+        return "That would do for a single row of (9, 9, 9). But weights may have the signs of the vector."
+    return "What is the largest result of all, when each weight is 9 or -9 and every product is positive?"
+
+
+def exercise_5(answer: Callable[[str], Transformer]) -> str:
+    """For an evening: a family that is missing, Microsoft's Phi-3.
+
+    `answer_5(folder)` opens a folder of its kind as a `Transformer`. Phi-3 is a Llama
+    with other names: in each layer `self_attn.qkv_proj.weight` has the rows of q, k and v
+    one below the other, and `mlp.gate_up_proj.weight` those of gate and up. All else has
+    the names of Llama's. `read_safetensors` and `read_json` are in formats.py. Then open
+    the real one: microsoft/Phi-3-mini-4k-instruct, if you have 25 GB of memory.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        random_model(_SMALL_LLAMA, folder)
+        right = load_transformer(folder, packed=False).logits([5, 1, 4])
+        tensors = {name: ("F32", tensor.shape, [x for row in tensor for x in row])
+                   for name, tensor in read_safetensors(Path(folder, "model.safetensors")).items()}
+        for fused, parts in (("self_attn.qkv_proj", "self_attn.{}_proj qkv"), ("mlp.gate_up_proj", "mlp.{}_proj gate up")):
+            name, *letters = parts.split()
+            letters = letters if len(letters) > 1 else letters[0]
+            found = [tensors.pop(f"model.layers.0.{name.format(letter)}.weight") for letter in letters]
+            shape = (sum(shape[0] for _, shape, _ in found), found[0][1][1])
+            tensors[f"model.layers.0.{fused}.weight"] = ("F32", shape, [x for _, _, numbers in found for x in numbers])
+        write_safetensors(Path(folder, "model.safetensors"), tensors, {"format": "pt"})
+        write_whole(Path(folder, "config.json"), json.dumps({**_SMALL_LLAMA, "model_type": "phi3"}).encode("utf-8"))
+        given = answer(folder).logits([5, 1, 4])
+    off = max(abs(x - y) for x, y in zip(given, right))
+    if len(given) == len(right) and off < 0.01:
+        return f"Yes: the logits are right to {off:.0e}. One more family runs on these few files."
+    return f"The logits are off by {off:.2f}. Are rows of q, k and v, or gate and up, mixed up?"
+
+
+# %% On the command line
+
+HELP = """Lesson 6: Llama 4, and every LLM of its family. Without a text or an option it plays the lesson.
+  text                the beginning of a text, which a real LLM continues
+  --model FOLDER      the LLM: a folder, or a name at Hugging Face, such as
+                      HuggingFaceTB/SmolLM2-135M-Instruct (fetched once, 270 MB)
+  --chat              talk to it; --explain shows each choice; --bits B packs in 8 (16)
+  --temperature T     and --top-k K, --top-p P, --min-p P, --max-new-tokens M and
+  --seed S            as in lesson 4
+"""
+
+
+def show(text: Optional[str] = None, model: Optional[str] = None, bits: int = 16, **given: Any) -> None:
+    """Continue a text with a real LLM, or talk to it."""
+    settings = SETTINGS
+    for name in SETTINGS.keys() & given.keys():
+        settings = change_setting(settings, name.replace("_", "-"), str(given[name]))
+    if model is None:
+        raise ValueError("--model is missing: a folder, or a name such as HuggingFaceTB/SmolLM2-135M-Instruct")
+    if text is None and "chat" not in given:
+        raise ValueError("a text is missing, which it should continue, or --chat")
+    if bits not in (8, 16):
+        raise ValueError(f"--bits is 8 or 16, not {bits}")
+    folder = find_folder(model)
+    tokenizer, transformer = load_llm(folder, bits=bits)
+    talk = _Talk(tokenizer, transformer, stop_ids(folder), "chat" in given, "explain" in given)
+    if text is not None:
+        talk.write(text, settings)
+    if "chat" in given:
+        chat(talk.write, settings)
+
+
+class _Talk:
+    """A conversation; or, without chat, one text after the other."""
+
+    def __init__(self, tokenizer: Tokenizer, transformer: Transformer, stop: list[int], is_chat: bool, explain: bool):
+        self.tokenizer, self.transformer, self.stop, self.explain = tokenizer, transformer, stop, explain
+        self.form = chat_form(tokenizer) if is_chat else ("", "", "")
+        self.stop += tokenizer.encode(self.form[2].strip(), allowed_special="all")
+        self.first = self.ids = getattr(tokenizer, "first_ids", [])
+
+    def write(self, line: str, settings: dict) -> None:
+        """Continue a text, or answer a question, and say how fast that was."""
+        if self.form[0]:
+            ids = self.ids + question_ids(self.tokenizer, line)
+            if self.ids == self.first:
+                print(self.tokenizer.show(ids), end="\n\n")
+        else:
+            ids = self.first + self.tokenizer.encode(line)
+        new, start = [], time.perf_counter()
+
+        def counted() -> Iterator[tuple[int, Vector, Vector]]:
+            for step in generate_ids(self.transformer, ids, self.stop, **settings):
+                new.append(step[0])
+                yield step
+
+        write_steps(self.tokenizer, counted(), "" if self.form[0] else line, self.explain)
+        taken = time.perf_counter() - start
+        print(f"({len(new)} tokens after {len(ids)} in {taken:.1f} s: {len(new) / taken:.1f} a second)", file=sys.stderr)
+        if self.form[0]:
+            said = new[:-1] if new and new[-1] in self.stop else new
+            self.ids = ids + said + self.tokenizer.encode(self.form[2], allowed_special="all")
+
+
+if __name__ == "__main__":
+    run_lesson(HELP, show)
