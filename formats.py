@@ -10,6 +10,7 @@ import http.client
 import json
 import math
 import os
+import random
 import re
 import socket
 import struct
@@ -334,11 +335,21 @@ def _receive(answer: http.client.HTTPResponse, file: BinaryIO, label: str, at_on
             raise http.client.IncompleteRead(b"", left - len(data))
 
 
-def fetch_model(model: str, folder: Union[str, Path]) -> None:
-    """Fetch the files of a model, such as "Qwen/Qwen2.5-0.5B", that are not there yet; first the small ones.
+def find_model(folder_or_name: Union[str, Path], fetched: Union[str, Path]) -> Path:
+    """The folder of a model; one with a name, such as Qwen/Qwen2.5-0.5B, is fetched once into the folder `fetched`.
 
-    Raises ValueError if they can't be had, or if there is no code for the model, before the large ones are fetched.
+    Raises ValueError if it can't be had, or if there is no code for it, before the large files are fetched.
     """
+    if Path(folder_or_name).is_dir():
+        return Path(folder_or_name)
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(folder_or_name), re.ASCII):
+        raise ValueError(f"{folder_or_name} is no folder, and no name such as HuggingFaceTB/SmolLM2-135M-Instruct either")
+    _fetch_model(str(folder_or_name), Path(fetched, folder_or_name))
+    return Path(fetched, folder_or_name)
+
+
+def _fetch_model(model: str, folder: Path) -> None:
+    """Fetch the files that are not there yet; first the small ones."""
     fetch(model, "config.json", folder)
     check_config(read_json(Path(folder, "config.json")))
     fetch(model, "tokenizer.json", folder)
@@ -365,12 +376,14 @@ def stop_ids(folder: Union[str, Path]) -> list[int]:
     return [id for id in dict.fromkeys(found) if isinstance(id, int)]
 
 
-def free_memory() -> float:
-    """How many bytes of memory a program may still take; infinity where no one says.
+def check_memory(needed: float, name: Union[str, Path]) -> None:
+    """Raise ValueError, and say how much is needed, if there are not so many bytes of memory free."""
+    if needed > _free_memory():
+        raise ValueError(f"{name} needs {needed / 1e9:.1f} GB of memory, and {_free_memory() / 1e9:.1f} GB are free")
 
-    >>> free_memory() > 1_000_000
-    True
-    """
+
+def _free_memory() -> float:
+    """How many bytes of memory a program may still take; infinity where no one says."""
     free = [math.inf]
     with contextlib.suppress(OSError, ValueError, AttributeError):      # not on Windows
         free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -573,10 +586,77 @@ def _gpt2_shapes(config: dict) -> tuple[dict, str, Callable]:
 
 # %% A model, under one set of names
 
-# GPT-2's names, and Llama's; what is in c_attn belongs to three.
+# The parts of a block, and what Llama and its relatives call them. GPT-2 has these three in one, and other names.
+_BLOCK = {"attention_norm": "input_layernorm", "query": "self_attn.q_proj", "key": "self_attn.k_proj",
+          "value": "self_attn.v_proj", "output": "self_attn.o_proj", "feed_forward_norm": "post_attention_layernorm"}
 _GPT2_NAMES = {"wte": "embed_tokens", "wpe": "positions", "ln_f": "norm", "ln_1": "input_layernorm",
                "attn.c_attn": "self_attn.q_proj self_attn.k_proj self_attn.v_proj", "attn.c_proj": "self_attn.o_proj",
                "ln_2": "post_attention_layernorm", "mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj"}
+
+
+def read_model(folder: Union[str, Path]) -> tuple[dict, dict, list[dict]]:
+    """Open a model's folder: its config.json, as `check_config` gives it, what is outside of the blocks, and the blocks.
+
+    A matrix comes as its rows, which are read when asked for, and its biases, or None; a norm as its vectors.
+    `head_norms` are those of queries and keys. `feed_forward` is a list of matrices, of experts a list of lists.
+
+    Raises ValueError for a tensor that is missing, too many, of another shape, or quantized.
+    """
+    config = check_config(read_json(Path(folder, "config.json")))
+    parts = {}
+    for name, tensor in _own_tensors(folder, config).items():
+        parts.update(_renamed(name, tensor, config["model_type"]))
+
+    def vectors(name: str) -> list:
+        return [parts[name + kind] for kind in (".weight", ".bias") if name + kind in parts]
+
+    def matrix(name: Union[str, list]) -> Union[tuple, list]:
+        if isinstance(name, list):
+            return [matrix(one) for one in name]
+        return parts[name + ".weight"], parts.get(name + ".bias")
+
+    outer = {"embeddings": parts["model.embed_tokens.weight"], "positions": parts.get("model.positions.weight"),
+             "output": parts.get("lm_head.weight"), "last_norm": vectors("model.norm")}
+    blocks = [{part: (vectors if "norm" in part else matrix)(name) for part, name in _block_names(config, layer).items()}
+              for layer in range(config["num_hidden_layers"])]
+    return config, outer, blocks
+
+
+def _block_names(config: dict, layer: int) -> dict:
+    """For each part of a block its name, without ".weight" and ".bias"; for a feed-forward layer the names of its parts."""
+    at = f"model.layers.{layer}."
+    parts = ["up_proj", "down_proj"] if config["model_type"] == "gpt2" else ["gate_proj", "up_proj", "down_proj"]
+    thinking = at + ("feed_forward." if config["model_type"] == "llama4_text" else "mlp.")
+    names = [thinking + part for part in parts]
+    if layer in config.get("moe_layers", ()):
+        experts = [[f"{thinking}experts.{number}.{part}" for part in parts] for number in range(config["num_local_experts"])]
+        names = [thinking + "router", [f"{thinking}shared_expert.{part}" for part in parts], experts]
+    return {**{part: at + name for part, name in _BLOCK.items()}, "query_norm": at + "self_attn.q_norm",
+            "key_norm": at + "self_attn.k_norm", "feed_forward": names}
+
+
+def _own_tensors(folder: Union[str, Path], config: dict) -> dict[str, Tensor]:
+    """The tensors of a model by the names that `tensor_shapes` gives; all must be there, and no other."""
+    tensors, family = read_weights(folder), config["model_type"]
+    tensors = {re.sub(r"^language_model\.", "", name): tensor for name, tensor in tensors.items()
+               if not name.startswith(("vision_model.", "multi_modal_projector.")) and not name.endswith(".inv_freq")}
+    if family == "gpt2":      # older files leave the prefix out, and have the mask in them
+        tensors = {re.sub(r"^(?!transformer\.|lm_head\.)", "transformer.", name): tensor for name, tensor in tensors.items()
+                   if not name.endswith((".attn.bias", ".attn.masked_bias"))}
+    needed = tensor_shapes(config)
+    expected = {"lm_head.weight": (config["vocab_size"], config["hidden_size"]), **needed}
+    for name in [*needed, *tensors]:
+        if name not in tensors:
+            raise ValueError(f"{folder}: the tensor {name!r} is missing")
+        if name not in expected:
+            raise ValueError(f"{folder}: there is a tensor {name!r}, which a {family} with this config.json does not have")
+        if tensors[name].shape != expected[name]:
+            raise ValueError(f"{folder}: the tensor {name!r} has the shape {list(tensors[name].shape)}, and config.json "
+                             f"asks for {list(expected[name])}")
+        if tensors[name].dtype not in ("F64", "F32", "F16", "BF16"):
+            raise ValueError(f"{folder}: the tensor {name!r} has quantized numbers ({tensors[name].dtype}), for which "
+                             "this course has no code")
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -602,66 +682,48 @@ def _turn(tensor: Tensor, pile: Optional[int]) -> list[Vector]:
     return [numbers[column::width] for column in range(width)]
 
 
-def read_model(folder: Union[str, Path]) -> tuple[dict, dict]:
-    """Open a model's folder: its config.json, as `check_config` gives it, and its tensors, by Llama's names.
-
-    Vectors are lists; matrices have `len` and give their rows, which are read when asked for.
-
-    Raises ValueError for a tensor that is missing, too many, of another shape, or quantized.
-    """
-    config = check_config(read_json(Path(folder, "config.json")))
-    tensors, family = read_weights(folder), config["model_type"]
-    tensors = {re.sub(r"^language_model\.", "", name): tensor for name, tensor in tensors.items()
-               if not name.startswith(("vision_model.", "multi_modal_projector.")) and not name.endswith(".inv_freq")}
-    if family == "gpt2":      # older files leave the prefix out, and have the mask in them
-        tensors = {re.sub(r"^(?!transformer\.|lm_head\.)", "transformer.", name): tensor for name, tensor in tensors.items()
-                   if not name.endswith((".attn.bias", ".attn.masked_bias"))}
-    expected = {"lm_head.weight": (config["vocab_size"], config["hidden_size"]), **tensor_shapes(config)}
-    for name in [*tensor_shapes(config), *tensors]:
-        if name not in tensors:
-            raise ValueError(f"{folder}: the tensor {name!r} is missing")
-        if name not in expected:
-            raise ValueError(f"{folder}: there is a tensor {name!r}, which a {family} with this config.json does not have")
-        if tensors[name].shape != expected[name]:
-            raise ValueError(f"{folder}: the tensor {name!r} has the shape {list(tensors[name].shape)}, and config.json "
-                             f"asks for {list(expected[name])}")
-        if tensors[name].dtype not in ("F64", "F32", "F16", "BF16"):
-            raise ValueError(f"{folder}: the tensor {name!r} has quantized numbers ({tensors[name].dtype}), for which "
-                             "this course has no code")
-    parts = {}
-    for name, tensor in tensors.items():
-        parts.update(_renamed(name, tensor, family))
-    return config, parts
-
-
 def _renamed(name: str, tensor: Tensor, family: str) -> dict:
-    """What one tensor holds, under Llama's names."""
+    """What one tensor holds, by Llama's names."""
     found = [number for row in tensor for number in row] if len(tensor.shape) == 1 else tensor
-    if family == "gpt2" and name != "lm_head.weight":
-        layer, part, kind = re.fullmatch(r"transformer\.(h\.\d+\.)?(.+)\.(\w+)", name).groups()
-        names = [f"model.{(layer or '').replace('h.', 'layers.')}{new}.{kind}" for new in _GPT2_NAMES[part].split()]
-        if "." not in part or part.startswith("ln"):
-            return {names[0]: found}
-        size = tensor.shape[-1] // len(names)
-        return {new: found[start:start + size] if kind == "bias" else Turned(tensor, start, start + size)
-                for start, new in zip(range(0, tensor.shape[-1], size), names)}
-    if ".experts." not in name:
-        return {name: found}
+    if ".experts." in name:
+        names, size = _expert_names(name), tensor.shape[2] // len(_expert_names(name))
+        return {new.format(expert): Turned(tensor, place * size, place * size + size, expert)
+                for expert in range(tensor.shape[0]) for place, new in enumerate(names)}
+    names = _llama_names(name)
+    if not name.startswith("transformer.h.") or len(tensor.shape) == 1 and len(names) == 1:
+        return {names[0]: found}
+    size = tensor.shape[-1] // len(names)
+    return {new: found[start:start + size] if len(tensor.shape) == 1 else Turned(tensor, start, start + size)
+            for start, new in zip(range(0, tensor.shape[-1], size), names)}
+
+
+def _expert_names(name: str) -> list[str]:
+    """The names of the matrices of one expert that a pile holds, with {} for its number."""
     at, part = name.rsplit(".", 1)
-    names = ["gate_proj", "up_proj"] if part == "gate_up_proj" else [part]
-    size = tensor.shape[2] // len(names)
-    return {f"{at}.{expert}.{new}.weight": Turned(tensor, start, start + size, expert)
-            for expert in range(tensor.shape[0]) for start, new in zip((0, size), names)}
+    return [f"{at}.{{}}.{new}.weight" for new in (["gate_proj", "up_proj"] if part == "gate_up_proj" else [part])]
 
 
-def write_model(folder: Union[str, Path], config: dict, parts: dict) -> None:
+def _llama_names(name: str) -> list[str]:
+    """What Llama calls the parts of a tensor of GPT-2; other names stay as they are."""
+    if not name.startswith("transformer."):
+        return [name]
+    layer, part, kind = re.fullmatch(r"transformer\.(h\.\d+\.)?(.+)\.(\w+)", name).groups()
+    return [f"model.{(layer or '').replace('h.', 'layers.')}{new}.{kind}" for new in _GPT2_NAMES[part].split()]
+
+
+def write_model(folder: Union[str, Path], config: dict, outer: Optional[dict] = None, blocks: Iterable[dict] = ()) -> None:
     """Write config.json and model.safetensors, so that `read_model` and Hugging Face's transformers open them.
 
-    `parts` are lists by Llama's names, or by the family's own. Raises ValueError if one is missing, too many, or of another shape.
+    `outer` and `blocks` are as `read_model` gives them, with lists. Without them the weights are random.
+
+    Raises ValueError if a part is missing, too many, or of another shape.
     """
-    shapes, tensors, parts = tensor_shapes(config), {}, dict(parts)
-    for name, shape in shapes.items():
-        numbers = _flat(_own_part(name, shape, parts))
+    config, rng, tensors, parts = check_config(config), random.Random(0), {}, {}
+    for names, values in [(_OUTER, outer or {}), *((_block_names(config, layer), block) for layer, block in enumerate(blocks))]:
+        for part, value in values.items():
+            _put(parts, names[part], value)
+    for name, shape in tensor_shapes(config).items():
+        numbers = [rng.gauss(0, 1) for _ in range(math.prod(shape))] if outer is None else _flat(_take(name, shape, parts))
         if len(numbers) != math.prod(shape):
             raise ValueError(f"{name!r} has {len(numbers)} numbers, and config.json asks for {list(shape)}")
         tensors[name] = ("F32", shape, numbers)
@@ -669,28 +731,48 @@ def write_model(folder: Union[str, Path], config: dict, parts: dict) -> None:
         raise ValueError(f"there is no place for {next(iter(parts))!r} in a {config['model_type']} with this config.json")
     os.makedirs(folder, exist_ok=True)
     write_safetensors(Path(folder, WEIGHTS), tensors, {"format": "pt"})
-    architecture = {"architectures": [FAMILIES[config["model_type"]][0]], "dtype": "float32", "torch_dtype": "float32"}
-    write_whole(Path(folder, "config.json"), json.dumps(
-        {key: value for key, value in {**config, **architecture}.items() if key not in _ADDED}, indent=1).encode("utf-8"))
+    config.update(architectures=[FAMILIES[config["model_type"]][0]], dtype="float32", torch_dtype="float32")
+    kept = {key: value for key, value in config.items() if key not in _ADDED}
+    write_whole(Path(folder, "config.json"), json.dumps(kept, indent=1).encode("utf-8"))
 
 
-def _own_part(name: str, shape: tuple, parts: dict) -> list:
-    """What belongs under a tensor's own name, taken out of the parts by Llama's names."""
+_OUTER = {"embeddings": "model.embed_tokens", "positions": "model.positions", "output": "lm_head", "last_norm": "model.norm"}
+
+
+def _put(parts: dict, name: Union[str, list], value: Union[tuple, list, None]) -> None:
+    """Put what `read_model` gives for a part among the parts, by Llama's names."""
+    if isinstance(name, list):
+        for one in zip(name, value):
+            _put(parts, *one)
+    elif value is not None:
+        kinds = (".weight", ".bias") if isinstance(value, tuple) or "norm" in name else (".weight",)
+        found = value if len(kinds) == 2 else [value]
+        parts.update({name + kind: part for kind, part in zip(kinds, found) if part is not None})
+
+
+def _take(name: str, shape: tuple, parts: dict) -> list:
+    """What belongs into a tensor, taken out of the parts."""
     try:
-        if name in parts:
-            return parts.pop(name)
         if ".experts." in name:
-            at, part = name.rsplit(".", 1)
-            names = ["gate_proj", "up_proj"] if part == "gate_up_proj" else [part]
-            return [list(zip(*(row for new in names for row in parts.pop(f"{at}.{expert}.{new}.weight"))))
+            return [list(zip(*(row for new in _expert_names(name) for row in parts.pop(new.format(expert)))))
                     for expert in range(shape[0])]
-        layer, part, kind = re.fullmatch(r"transformer\.(h\.\d+\.)?(.+)\.(\w+)", name).groups()
-        rows = [row for new in _GPT2_NAMES[part].split()
-                for row in parts.pop(f"model.{(layer or '').replace('h.', 'layers.')}{new}.{kind}")]
-        return list(zip(*rows)) if len(shape) == 2 and "." in part else rows
+        rows = [row for new in _llama_names(name) for row in parts.pop(new)]
+        return list(zip(*rows)) if name.startswith("transformer.h.") and len(shape) == 2 else rows
     except KeyError as error:
         raise ValueError(f"the part {error} is missing") from None
 
 
 def _flat(numbers: Iterable) -> list[float]:
     return [number for part in numbers for number in (_flat(part) if isinstance(part, (list, tuple)) else [part])]
+
+
+# %% Chatbots
+
+# The special tokens that tell a chatbot who speaks: before a question, after it, and after an answer. By the first.
+CHAT_FORMS = {
+    "<|im_start|>": ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"),     # Qwen, SmolLM
+    "<|start_header_id|>": ("<|start_header_id|>user<|end_header_id|>\n\n",                             # Llama 3
+                            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"),
+    "<|header_start|>": ("<|header_start|>user<|header_end|>\n\n",                                      # Llama 4
+                         "<|eot|><|header_start|>assistant<|header_end|>\n\n", "<|eot|>"),
+}

@@ -9,8 +9,7 @@ each file belongs to a lesson that you know:
     config.json         how many layers, heads and so on      this lesson
 
 Here you open such folders, see what is new in Llama 4, and make plain Python ten times
-as fast, so that you can talk to a real LLM on your own machine. Every line that runs is
-a line of this course:
+as fast, so that you can talk to a real LLM on your own machine:
 
     python3 lesson_6_llama.py --chat --model HuggingFaceTB/SmolLM2-135M-Instruct
 
@@ -21,11 +20,9 @@ from its config.json alone:
 134,515,008
 """
 
-import json
 import math
 import os
 import random
-import re
 import struct
 import sys
 import tempfile
@@ -34,18 +31,18 @@ from array import array
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Optional, Union
+from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from formats import (check_config, fetch_model, free_memory, read_json, read_model, read_safetensors, stop_ids,
-                     tensor_shapes, write_model, write_safetensors, write_whole)
+from formats import (CHAT_FORMS, check_config, check_memory, find_model, read_json, read_model, stop_ids,
+                     tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
-from lesson_3_embeddings import MODEL_FOLDER, Matrix, Vector, dot
-from lesson_4_sampling import SETTINGS, change_setting, chat, generate_ids, write_steps
+from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
+from lesson_4_sampling import SETTINGS, change_setting, chat, generate_ids, softmax, write_steps
 from lesson_5_transformer import (Block, Linear, Settings, Transformer, add, feed_forward, gated_feed_forward, gelu,
-                                  induction_head, layer_norm, no_position, rms_norm, rotate, silu, sliding_window, speeds, times, turn,
-                                  whole_text)
+                                  induction_head, layer_norm, no_position, rms_norm, rotate, silu, sliding_window,
+                                  speeds, times, turn, whole_text)
 from stage import bar, progress, run_lesson, table
 
 
@@ -69,11 +66,11 @@ SMOLLM2 = {
 
 
 def count_parameters(config: dict, active: bool = False) -> int:
-    """How many numbers a model has learned, by its config.json; these are its parameters.
+    """How many numbers a model has learned, by its config.json: its parameters.
 
-    The sizes say which tensors there must be. These are outside of the blocks, and in
-    the first one; you know them all from lesson 5. (GPT-2 calls them by other names.
-    formats.py gives the tensors of every family the names of Llama's.)
+    The sizes say which tensors there must be. Here are those outside of the blocks and
+    in the first block; lesson 5 has explained each of them. (GPT-2 has other names for
+    the same things. formats.py gives every family those of Llama.)
 
     >>> for name, shape in list(tensor_shapes(SMOLLM2).items())[:11]:
     ...     print(name.ljust(48), *shape)
@@ -89,8 +86,8 @@ def count_parameters(config: dict, active: bool = False) -> int:
     model.layers.0.mlp.up_proj.weight                1536 576
     model.layers.0.mlp.down_proj.weight              576 1536
 
-    Rows times columns, added up, is the size that a model's name promises. Do they keep
-    their promises?
+    Rows times columns, added up, is the size in a model's name. Do the names tell the
+    truth?
 
     >>> for name, config in MODELS.items():
     ...     print(f"{name:22} {count_parameters(config):15,}")
@@ -101,7 +98,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
     Llama-4-Scout-17B-16E  107,769,861,120
 
     The last has 107 billion, and calls itself 17B. With `active` only those are counted
-    that one token uses, and the section on Llama 4 says why these are fewer.
+    that one token uses. You will see why they are fewer.
     """
     total = 0
     for name, shape in tensor_shapes(config).items():
@@ -112,20 +109,15 @@ def count_parameters(config: dict, active: bool = False) -> int:
     return total
 
 
-def _sizes(model_type: str, *numbers: int, **others: Any) -> dict:
-    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-             "num_key_value_heads")
-    return {"model_type": model_type, **dict(zip(names, numbers)), **others}
-
-
-_SCOUT = {"head_dim": 128, "intermediate_size_mlp": 16384, "num_local_experts": 16, "num_experts_per_tok": 1}
-MODELS = {      # tokens, numbers in a vector, in the feed-forward, layers, heads
-    "GPT-2 (124M)": _sizes("gpt2", 50257, 768, 3072, 12, 12, n_positions=1024),
-    "Qwen2.5-0.5B": _sizes("qwen2", 151936, 896, 4864, 24, 14, 2, tie_word_embeddings=True),
-    "Llama-3.2-1B": _sizes("llama", 128256, 2048, 8192, 16, 32, 8, tie_word_embeddings=True),
-    "Mistral-7B": _sizes("mistral", 32000, 4096, 14336, 32, 32, 8),
-    "Llama-4-Scout-17B-16E": _sizes("llama4_text", 202048, 5120, 8192, 48, 40, 8, **_SCOUT),
-}
+_SIZES = "model_type vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads".split()
+MODELS = {
+    "GPT-2 (124M)": dict(zip(_SIZES, ("gpt2", 50257, 768, 3072, 12, 12)), n_positions=1024),
+    "Qwen2.5-0.5B": dict(zip(_SIZES, ("qwen2", 151936, 896, 4864, 24, 14)), num_key_value_heads=2, tie_word_embeddings=True),
+    "Llama-3.2-1B": dict(zip(_SIZES, ("llama", 128256, 2048, 8192, 16, 32)), num_key_value_heads=8, tie_word_embeddings=True),
+    "Mistral-7B": dict(zip(_SIZES, ("mistral", 32000, 4096, 14336, 32, 32)), num_key_value_heads=8),
+    "Llama-4-Scout-17B-16E": dict(
+        zip(_SIZES, ("llama4_text", 202048, 5120, 8192, 48, 40)), num_key_value_heads=8, head_dim=128,
+        intermediate_size_mlp=16384, num_local_experts=16, num_experts_per_tok=1)}
 
 
 # %% Learn once, create any LLM
@@ -159,7 +151,7 @@ def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_fr
     [1, 8, 32]
 
     The middle one made 1.3 turns, a tenth of the way from 1 to 4. So it keeps a tenth of
-    its speed, and the other nine tenths become 32 times slower: together, 8 times.
+    its speed, and the rest becomes 32 times slower: together, 8 times.
     """
     slower = []
     for speed in all_speeds:
@@ -171,24 +163,21 @@ def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_fr
     return slower
 
 
-def turn_all(vector: Vector, position: int, all_speeds: Vector) -> Vector:
-    """Lesson 5's `rotate`, with the speeds given: Llama, Mistral and Qwen2.5."""
+def turn_all(vector: Vector, position: int, all_speeds: Vector, norm: Optional[list] = None) -> Vector:
+    """Lesson 5's `rotate` with given speeds; in Qwen3 after a norm, with weights and epsilon.
+
+    The norm brings queries and keys to one length, so that no match gets out of hand.
+
+    >>> [[round(x) for x in turn_all(q, 0, [1.0], [[3.0, 3.0], 0.0])] for q in ([1.0, 1.0], [9.0, 9.0])]
+    [[3, 3], [3, 3]]
+    """
+    vector = rms_norm(vector, *norm) if norm else vector
     return turn(vector, [position * speed for speed in all_speeds])
 
 
-def norm_and_turn(vector: Vector, position: int, all_speeds: Vector, weights: Vector, epsilon: float) -> Vector:
-    """Qwen3's way: bring queries and keys to one length first, so that no match gets out of hand.
-
-    >>> norm_and_turn([3.0, 4.0], 0, [1.0], weights=[1.0, 1.0], epsilon=0.0) == \\
-    ... norm_and_turn([300.0, 400.0], 0, [1.0], weights=[1.0, 1.0], epsilon=0.0)
-    True
-    """
-    return turn_all(rms_norm(vector, weights, epsilon), position, all_speeds)
-
-
 # %% Llama 4
-# Llama 4 came out in April 2025, and the course has its name. Five things are new in it,
-# and each is a few lines.
+# Llama 4 came out in April 2025, and the course bears its name. Five things are new in
+# it, and each is a few lines.
 
 def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], experts: list[list[Linear]],
                        activation: Callable, count: int = 1) -> Vector:
@@ -199,7 +188,7 @@ def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], exp
     the router is: 1 / (1 + e^-score) makes a number between 0 and 1 of the score. One
     expert more, the shared one, is always asked. What they say is added up.
 
-    Here is a router of three experts, and two tokens, who are sent to different ones:
+    Here a router sends two tokens to different experts out of three:
 
     >>> router = Linear([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
     >>> best_experts(router([1.0, 0.1])), best_experts(router([0.1, 1.0]))
@@ -274,21 +263,16 @@ def turn_neighbours(vector: Vector, position: int, all_speeds: Vector, epsilon: 
 
 # %% From a config to a transformer
 
-def block_settings(config: dict, layer: int, *norms: Optional[Vector]) -> Settings:
+def block_settings(config: dict, layer: int, *norms: list) -> Settings:
     """The words of a config.json as the settings of a block of lesson 5.
 
-    Llama 4 Scout, layers 2 and 3: where does token 20,000 begin to look, and is a key
-    turned at position 1?
+    Where does token 20,000 of Llama 4 Scout begin to look, in layers 2 and 3?
 
     >>> scout = check_config(MODELS["Llama-4-Scout-17B-16E"])
-    >>> for layer in (2, 3):
-    ...     settings = block_settings(scout, layer)
-    ...     key = settings.key_at([1.0] + [0.0] * 127, 1)
-    ...     print(settings.first_visible(20_000), "turned" if key[0] < 1 else "as it was")
-    16384 as it was
-    0 as it was
+    >>> [block_settings(scout, layer).first_visible(20_000) for layer in (2, 3)]
+    [16384, 0]
     """
-    query_at, key_at = positions(config, layer, norms)
+    query_at, key_at = positions(config, layer, *norms)
     sizes = [config[name] for name in ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")]
     look = {"full_attention": whole_text,
             "sliding_attention": partial(sliding_window, size=config.get("sliding_window")),
@@ -296,59 +280,26 @@ def block_settings(config: dict, layer: int, *norms: Optional[Vector]) -> Settin
     norm, think, bend = rms_norm, gated_feed_forward, silu
     if config["model_type"] == "gpt2":
         norm, think, bend = layer_norm, feed_forward, gelu
-    if layer in config.get("moe_layers", []):
+    if layer in config.get("moe_layers", ()):
         think = partial(mixture_of_experts, count=config["num_experts_per_tok"])
     return Settings(*sizes, norm=norm, epsilon=config["norm_eps"], query_at=query_at, key_at=key_at,
                     first_visible=look[config["looks"][layer]], feed_forward=think, activation=bend)
 
 
-def positions(config: dict, layer: int, norms: tuple = ()) -> list[Callable]:
+def positions(config: dict, layer: int, query_norm: list = (), key_norm: list = ()) -> list[Callable]:
     """What marks the queries of a layer with their position, and what marks its keys."""
     family, epsilon = config["model_type"], config["norm_eps"]
-    if family == "gpt2":
-        return [no_position] * 2
     all_speeds = speeds(config["head_dim"], config["rope_theta"])
     if config["slow_down"]:
         all_speeds = slow_down(all_speeds, **config["slow_down"])
-    if family == "qwen3":
-        return [partial(norm_and_turn, all_speeds=all_speeds, weights=norm, epsilon=epsilon) for norm in norms]
-    if family != "llama4_text":
-        return [partial(turn_all, all_speeds=all_speeds)] * 2
-    if config["no_rope_layers"][layer]:
+    if family in ("llama", "mistral", "qwen2", "qwen3"):
+        return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon]) for norm in (query_norm, key_norm)]
+    if family == "llama4_text" and config["no_rope_layers"][layer]:
         epsilon = epsilon if config["use_qk_norm"] else None
         return [partial(turn_neighbours, all_speeds=all_speeds, epsilon=epsilon)] * 2
-    if config["attn_temperature_tuning"]:
-        scales = {name: config[name] for name in ("floor_scale", "attn_scale")}
-        return [partial(sharpen, **scales), no_position]
+    if family == "llama4_text" and config["attn_temperature_tuning"]:
+        return [partial(sharpen, floor_scale=config["floor_scale"], attn_scale=config["attn_scale"]), no_position]
     return [no_position] * 2
-
-
-def make_block(config: dict, layer: int, parts: dict, matrix: Callable = list) -> Block:
-    """One block, its weights found by their names.
-
-    `parts` has the tensors, by name. `matrix` makes of their rows what is to be
-    multiplied with: a list, or, in a moment, something faster.
-    """
-    at = f"model.layers.{layer}."
-
-    def linear(name: str) -> Linear:
-        return Linear(matrix(parts[f"{at}{name}.weight"]), parts.get(f"{at}{name}.bias"))
-
-    def swiglu(name: str) -> list[Linear]:
-        return [linear(f"{name}.{part}_proj") for part in ("gate", "up", "down")
-                if f"{at}{name}.{part}_proj.weight" in parts]       # GPT-2 has no gate
-
-    def norm(name: str) -> list[Vector]:
-        return [parts[at + name + kind] for kind in (".weight", ".bias") if at + name + kind in parts]
-
-    if layer in config.get("moe_layers", []):
-        experts = [swiglu(f"feed_forward.experts.{number}") for number in range(config["num_local_experts"])]
-        thinking = [linear("feed_forward.router"), swiglu("feed_forward.shared_expert"), experts]
-    else:
-        thinking = swiglu("feed_forward" if config["model_type"] == "llama4_text" else "mlp")
-    head_norms = [parts.get(f"{at}self_attn.{part}_norm.weight") for part in "qk"]
-    return Block(block_settings(config, layer, *head_norms), norm("input_layernorm"),
-                 *[linear(f"self_attn.{part}_proj") for part in "qkvo"], norm("post_attention_layernorm"), thinking)
 
 
 # %% Small numbers
@@ -387,8 +338,7 @@ def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
 def accuracy_table(choices: list[int]) -> str:
     """Multiply a random matrix, as it is and quantized, and compare."""
     rng = random.Random(0)
-    matrix = [[rng.gauss(0, 1) for _ in range(256)] for _ in range(64)]
-    vector = [rng.gauss(0, 1) for _ in range(256)]
+    *matrix, vector = [[rng.gauss(0, 1) for _ in range(256)] for _ in range(65)]
     exact, rows = times(matrix, vector), [["bits", "bytes", "error", ""]]
     for bits in choices:
         rounded = [dot(whole, vector) / steps for whole, steps in (quantize(row, bits) for row in matrix)]
@@ -554,195 +504,143 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     """Open a model's folder as a transformer of lesson 5.
 
     Here is Llama 4 in small: four layers, and in every second one three experts. Its
-    weights are random, so what it says means nothing, but all its parts are at work. The
-    packed one gives nearly the same logits as the plain one:
+    weights are random, so it has nothing to say, but all its parts are at work. Packed
+    it gives nearly the same logits as plain:
 
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     random_model(SMALL_LLAMA4, folder)
+    ...     write_model(folder, SMALL_LLAMA4)       # with random weights
     ...     for packed in (False, True):
     ...         logits = load_transformer(folder, packed).logits([3, 1, 4, 1, 5])
-    ...         print([f"{logit:.3f}" for logit in logits[:6]])
-    ['-0.008', '-0.016', '0.005', '0.083', '-0.005', '-0.027']
-    ['-0.008', '-0.016', '0.005', '0.083', '-0.005', '-0.027']
+    ...         print(*[f"{logit:.3f}" for logit in logits[:6]])
+    0.376 -1.601 2.918 1.267 -3.397 2.548
+    0.376 -1.601 2.918 1.267 -3.397 2.548
 
-    The rows of a packed model's embeddings stay in the file until a token needs one.
+    Only the embeddings stay in the file, and of them a row is read when a token needs it.
 
     Raises ValueError, with the name, for whatever these lessons have no code for.
     """
-    config, parts = read_model(folder)
-    _check_memory(folder, config, bits if packed else 0)
+    config, outer, blocks = read_model(folder)
     matrix = partial(PackedMatrix, bits=bits) if packed else list
-    embeddings = parts["model.embed_tokens.weight"]
-    blocks = [make_block(config, layer, parts, matrix)
-              for layer in progress(range(config["num_hidden_layers"]), "loading the blocks")]
-    output = matrix(progress(parts.get("lm_head.weight", embeddings), "loading the output matrix"))
-    last_norm = [parts["model.norm" + kind] for kind in (".weight", ".bias") if "model.norm" + kind in parts]
-    learned = parts.get("model.positions.weight")
-    transformer = Transformer(blocks[0].settings, embeddings if packed else list(embeddings), blocks, last_norm,
-                              output, learned and list(learned))
+    a_weight = (bits + 24) / 8 * 32 / 30 if packed else 32      # Python keeps 30 bits of a long number in 32
+    check_memory(1.1 * a_weight * count_parameters(config) + 5e7, folder)
+    blocks = [make_block(config, layer, blocks[layer], matrix)
+              for layer in progress(range(len(blocks)), "loading the blocks")]
+    embeddings = outer["embeddings"] if packed else list(outer["embeddings"])
+    output = matrix(progress(outer["output"] or outer["embeddings"], "loading the output matrix"))
+    learned = outer["positions"] and list(outer["positions"])
+    transformer = Transformer(blocks[0].settings, embeddings, blocks, outer["last_norm"], output, learned)
     transformer.config = config
     return transformer
 
 
-def _check_memory(folder: Union[str, Path], config: dict, bits: int) -> None:
-    """A packed weight takes a lane, and Python 32 bits for each 30 of it; one in a list takes 32 bytes."""
-    needed = count_parameters(config) * ((bits + 24) / 8 * 32 / 30 if bits else 32) * 1.1 + 5e7
-    if needed > free_memory():
-        raise ValueError(f"{folder} needs {needed / 1e9:.1f} GB of memory, and {free_memory() / 1e9:.1f} GB are free")
+def make_block(config: dict, layer: int, parts: dict, matrix: Callable = list) -> Block:
+    """One block, from its parts in the file: `matrix` makes of rows what is multiplied with."""
+    def linear(part: Union[tuple, list]) -> Union[Linear, list]:
+        if isinstance(part, list):
+            return [linear(one) for one in part]
+        rows, biases = part
+        return Linear(matrix(rows), biases)
+
+    found = {name: part if "norm" in name else linear(part) for name, part in parts.items()}
+    return Block(block_settings(config, layer, found.pop("query_norm"), found.pop("key_norm")), **found)
 
 
-SMALL_LLAMA4 = {"model_type": "llama4_text", "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 4,
-                "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "intermediate_size": 24,
-                "intermediate_size_mlp": 32, "num_local_experts": 3, "interleave_moe_layer_step": 2}
-
-
-def random_model(config: dict, folder: Union[str, Path], seed: int = 0) -> None:
-    """Write a folder with random weights for this config.json."""
-    rng = random.Random(seed)
-    parts = {name: [rng.gauss(0, 0.2) for _ in range(math.prod(shape))] for name, shape in tensor_shapes(config).items()}
-    write_model(folder, config, parts)
+SMALL_LLAMA4 = dict(zip(_SIZES, ("llama4_text", 40, 16, 24, 4, 4)), num_key_value_heads=2, head_dim=4,
+                    intermediate_size_mlp=32, num_local_experts=3, interleave_moe_layer_step=2)
 
 
 def save_transformer(transformer: Transformer, folder: Union[str, Path]) -> None:
     """Write a transformer as a folder, which Hugging Face's `transformers` opens too.
 
-    Also one that you made yourself. Here is the one of lesson 5, set by hand. It comes
-    back from the file, packed, and still knows what followed 7 the last time:
+    Here is the one of lesson 5 that was set by hand. It comes back from the file packed,
+    and still knows what followed 7 the last time:
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_transformer(induction_head(vocab_size=50), folder)
-    ...     again = load_transformer(folder)
-    ...     logits = again.logits([0, 7, 42, 9, 7])
+    ...     logits = load_transformer(folder).logits([0, 7, 42, 9, 7])
     >>> logits.index(max(logits))
     42
 
-    Raises ValueError for one that is packed, or is not like any of the families.
+    Raises ValueError for one that is packed, or that no config.json of these families describes.
     """
-    config, parts = config_of(transformer), {}
+    config = getattr(transformer, "config", None) or config_of(transformer)
+    outer = {"embeddings": transformer.embeddings, "positions": transformer.positions, "last_norm": transformer.last_norm,
+             "output": None if config["tie_word_embeddings"] else transformer.output}
 
-    def put(name: str, *vectors: Optional[Vector]) -> None:
-        parts.update({name + kind: part for kind, part in zip((".weight", ".bias"), vectors) if part is not None})
+    def plain(part: Union[Linear, list]) -> Union[tuple, list]:
+        return [plain(one) for one in part] if isinstance(part, list) else (part.matrix, part.biases)
 
-    def put_all(name: str, linears: list[Linear]) -> None:
-        for part, linear in zip(("down", "up", "gate"), reversed(linears)):
-            put(f"{name}.{part}_proj", linear.matrix, linear.biases)
-
-    put("model.embed_tokens", transformer.embeddings)
-    put("model.positions", transformer.positions)
-    put("model.norm", *transformer.last_norm)
-    if not config["tie_word_embeddings"]:
-        put("lm_head", transformer.output)
-    for layer, block in enumerate(transformer.blocks):
-        at = f"model.layers.{layer}."
-        put(at + "input_layernorm", *block.attention_norm)
-        put(at + "post_attention_layernorm", *block.feed_forward_norm)
-        for part, linear in zip("qkvo", (block.query, block.key, block.value, block.output)):
-            put(f"{at}self_attn.{part}_proj", linear.matrix, linear.biases)
-        if config["model_type"] == "qwen3":
-            put(at + "self_attn.q_norm", block.settings.query_at.keywords["weights"])
-            put(at + "self_attn.k_norm", block.settings.key_at.keywords["weights"])
-        if config["model_type"] != "llama4_text":
-            put_all(at + "mlp", block.feed_forward)
-        elif isinstance(block.feed_forward[1], Linear):
-            put_all(at + "feed_forward", block.feed_forward)
-        else:
-            router, shared, experts = block.feed_forward
-            put(at + "feed_forward.router", router.matrix)
-            put_all(at + "feed_forward.shared_expert", shared)
-            for number, expert in enumerate(experts):
-                put_all(f"{at}feed_forward.experts.{number}", expert)
-    write_model(folder, config, parts)
+    blocks = []
+    for block in transformer.blocks:
+        names = ("query", "key", "value", "output", "feed_forward")
+        blocks.append({name: plain(getattr(block, name)) for name in names})
+        blocks[-1].update(attention_norm=block.attention_norm, feed_forward_norm=block.feed_forward_norm)
+        for name, place in ("query_norm", block.settings.query_at), ("key_norm", block.settings.key_at):
+            norm = getattr(place, "keywords", {}).get("norm")       # Qwen3 has weights in there
+            blocks[-1][name] = norm[:1] if norm else []
+    write_model(folder, config, outer, blocks)
 
 
 def config_of(transformer: Transformer) -> dict:
-    """The config.json of a transformer; for one that was made by hand it is found in the settings."""
-    if hasattr(transformer, "config"):
-        return transformer.config
+    """The config.json of a transformer that was made by hand, if it is like Llama's or Mistral's."""
     settings, block = transformer.settings, transformer.blocks[0]
-    place, look = ((part.func, part.keywords) if isinstance(part, partial) else (part, {})
-                   for part in (settings.query_at, settings.first_visible))
-    biases = [linear.biases is not None for linear in (block.query, block.output, block.feed_forward[-1])]
-    kind = (settings.norm, settings.feed_forward, settings.activation, place[0], look[0], settings.norm_first, *biases)
-    if kind not in _KINDS or any(vars(other.settings) != vars(settings) for other in transformer.blocks):
-        raise ValueError("this transformer is not like GPT-2, Llama, Mistral or Qwen2.5, so no config.json can say what it is")
-    family, more = _KINDS[kind]
-    return {"model_type": family, "vocab_size": len(transformer.embeddings), "hidden_size": settings.dimensions,
+    place, look = (part if isinstance(part, partial) else partial(part) for part in (settings.query_at, settings.first_visible))
+    window = look.keywords.get("size")
+    same = Settings(*list(vars(settings).values())[:4], epsilon=settings.epsilon, query_at=settings.query_at,
+                    key_at=settings.query_at, first_visible=settings.first_visible)
+    if place.func is not rotate or look.func not in (whole_text, sliding_window) or any(
+            vars(block.settings) != vars(same) for block in transformer.blocks):
+        raise ValueError("no config.json can describe this transformer: it must be like those of Llama or Mistral")
+    return {"model_type": "mistral" if window else "llama", "sliding_window": window,
+            "vocab_size": len(transformer.embeddings), "hidden_size": settings.dimensions,
             "num_hidden_layers": len(transformer.blocks), "num_attention_heads": settings.heads,
             "num_key_value_heads": settings.key_value_heads, "head_dim": settings.head_dim,
             "intermediate_size": len(block.feed_forward[0].matrix), "rms_norm_eps": settings.epsilon,
-            "layer_norm_epsilon": settings.epsilon, "sliding_window": look[1].get("size"),
-            "rope_theta": place[1].get("base", 10000.0), "max_position_embeddings": len(transformer.positions or [0] * 10**6),
-            "tie_word_embeddings": transformer.output is transformer.embeddings, **more}
-
-
-_MODERN = (rms_norm, gated_feed_forward, silu, rotate)
-_KINDS = {(*_MODERN, whole_text, True, False, False, False): ("llama", {}),
-          (*_MODERN, whole_text, True, True, True, False): ("llama", {"attention_bias": True}),
-          (*_MODERN, whole_text, True, True, True, True): ("llama", {"attention_bias": True, "mlp_bias": True}),
-          (*_MODERN, sliding_window, True, False, False, False): ("mistral", {}),
-          (*_MODERN, whole_text, True, True, False, False): ("qwen2", {}),
-          (layer_norm, feed_forward, gelu, no_position, whole_text, True, True, True, True): ("gpt2", {})}
+            "rope_theta": place.keywords.get("base", 10000.0),
+            "attention_bias": block.query.biases is not None, "mlp_bias": block.feed_forward[0].biases is not None,
+            "tie_word_embeddings": transformer.output is transformer.embeddings}
 
 
 def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 16) -> tuple[Tokenizer, Transformer]:
-    """A tokenizer and its transformer: from a folder, or by a name, fetched once from Hugging Face.
+    """A tokenizer and its transformer, from a folder, or fetched once from Hugging Face by their name.
 
-    Raises ValueError if they do not belong together, and if something is missing.
+    Raises ValueError if something is missing, or if the two don't belong together.
     """
-    folder = find_folder(folder_or_name)
+    folder = find_model(folder_or_name, MODEL_FOLDER)
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     rows = check_config(read_json(folder / "config.json"))["vocab_size"]
     if max(tokenizer.vocabulary.values()) >= rows:
-        raise ValueError(f"{folder}: the tokenizer has more tokens than the model's {rows} rows, so they don't belong together")
+        raise ValueError(f"{folder}: the tokenizer has more tokens than the {rows} rows of the model, so they don't fit")
     return tokenizer, load_transformer(folder, packed, bits)
-
-
-def find_folder(folder_or_name: Union[str, Path]) -> Path:
-    """The folder of a model; of one with a name, such as Qwen/Qwen2.5-0.5B, after it has been fetched."""
-    if not Path(folder_or_name).is_dir():
-        if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(folder_or_name), re.ASCII):
-            raise ValueError(f"{folder_or_name} is no folder, and no name like HuggingFaceTB/SmolLM2-135M-Instruct either")
-        fetch_model(str(folder_or_name), MODEL_FOLDER / folder_or_name)
-        return MODEL_FOLDER / folder_or_name
-    return Path(folder_or_name)
 
 
 # %% Talk to it
 # An LLM continues texts. A chatbot is one that has read many conversations, all written
-# down in one form, and continues those. The form is made of special tokens, which no
-# user can type. So it always knows who is speaking.
-
-CHAT_FORMS = {      # by their first special token: before a question, after it, and after the answer
-    "<|im_start|>": ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"),      # Qwen, SmolLM
-    "<|start_header_id|>": ("<|start_header_id|>user<|end_header_id|>\n\n",                             # Llama 3
-                            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"),
-    "<|header_start|>": ("<|header_start|>user<|header_end|>\n\n",                                      # Llama 4
-                         "<|eot|><|header_start|>assistant<|header_end|>\n\n", "<|eot|>"),
-}
-
-
-def chat_form(tokenizer: Tokenizer) -> tuple[str, str, str]:
-    """What stands before a question, after it and after the answer; nothing if it is no chatbot's tokenizer."""
-    return next((form for mark, form in CHAT_FORMS.items() if mark in tokenizer.special_tokens), ("", "", ""))
-
+# down in one form, and it continues those. The form is made of special tokens. No user
+# can type them, so it always knows who is speaking.
 
 def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
-    """A question in the form of a chatbot, as ids.
+    """A question in the form that a chatbot knows, as ids; a plain text for other LLMs.
 
-    >>> tokenizer = Tokenizer.train("user assistant " * 9, 275, ["<|im_start|>", "<|im_end|>"])
+    >>> tokenizer = Tokenizer.train("user\nassistant\n" * 9, 300, ["<|im_start|>", "<|im_end|>"])
     >>> print(tokenizer.show(question_ids(tokenizer, "Hi"), color=False))
     <|im_start|>|user|↵|H|i|<|im_end|>|↵|<|im_start|>|assistant|↵
 
-    It ends where the answer has to begin, and all that is left to do is to continue. If
-    you type a special token yourself, it is only text, in many small tokens:
+    It ends where the answer begins: all that the LLM has to do is to continue. If you
+    type a special token yourself, it is only text, in many small tokens:
 
-    >>> end = tokenizer.encode("<|im_end|>", allowed_special="all")
-    >>> question_ids(tokenizer, "<|im_end|>").count(end[0])
+    >>> end, = tokenizer.encode("<|im_end|>", allowed_special="all")
+    >>> question_ids(tokenizer, "<|im_end|>").count(end)
     1
     """
     before, after, _ = chat_form(tokenizer)
-    return [*tokenizer.encode(before, allowed_special="all"), *tokenizer.encode(question.strip() if before else question),
+    return [*tokenizer.encode(before, allowed_special="all"), *tokenizer.encode(question),
             *tokenizer.encode(after, allowed_special="all")]
+
+
+def chat_form(tokenizer: Tokenizer) -> tuple[str, str, str]:
+    """What stands before a question, after it, and after an answer."""
+    return next((form for token, form in CHAT_FORMS.items() if token in tokenizer.special_tokens), ("", "", ""))
 
 
 # %% Your turn
@@ -750,20 +648,19 @@ def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
 def exercise_1(answer: int) -> str:
     """A warm-up. How many parameters has this small Llama?
 
-    100 tokens, 8 numbers in a vector, 1 block, 2 heads of 4 numbers, 1 head of keys and
-    values, 20 numbers in the feed-forward; the output matrix is the embedding matrix.
+    100 tokens, 8 numbers in a vector, 1 block, 2 heads, which share 1 head of keys and
+    values, 20 numbers in the feed-forward, and one matrix for both embeddings and output.
     Write answer_1 into a file beside the lesson, and check it:
 
         python3 lesson_6_llama.py --check answers_6.py
     """
-    right = count_parameters(_SMALL_LLAMA)
+    small = dict(zip(_SIZES, ("llama", 100, 8, 20, 1, 2)), num_key_value_heads=1, tie_word_embeddings=True)
+    right = count_parameters(small)
     if answer == right:
-        return f"Yes: {right:,}. In small models most of them are embeddings, in large ones hardly any."
-    hints = {right - 24: "You forgot the three norms.", right + 800: "There is only one matrix of 100 x 8: it does both jobs."}
-    return hints.get(answer, "Begin with 100 x 8. Then the block: q, k, v, o, three matrices of SwiGLU, and all the norms.")
-
-
-_SMALL_LLAMA = _sizes("llama", 100, 8, 20, 1, 2, 1, tie_word_embeddings=True)
+        return f"Yes: {right:,}. In small models most of them are embeddings, in large ones very few."
+    if answer == right - 3 * 8:
+        return "Nearly: the three norms have weights, too."
+    return "Begin with 100 x 8. Then the block: q, k, v, o, the three matrices of SwiGLU, and the norms."
 
 
 def exercise_2(answer: list[list[int]]) -> str:
@@ -772,79 +669,69 @@ def exercise_2(answer: list[list[int]]) -> str:
     The rows of the router are [1, 0], [0, 1], [1, 1] and [-1, 2]. The tokens' vectors are
     [3, 1], [1, 3] and [-2, -1]. A list of three lists, the best expert first.
     """
-    router = Linear([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 2.0]])
-    right = [best_experts(router(vector), 2) for vector in ([3.0, 1.0], [1.0, 3.0], [-2.0, -1.0])]
+    router = Linear([[1, 0], [0, 1], [1, 1], [-1, 2]])
+    right = [best_experts(router(vector), 2) for vector in ([3, 1], [1, 3], [-2, -1])]
     if answer == right:
-        return "Yes: the third token has no friends, and asks the two who mind it least."
+        return "Yes: the third token likes nobody, and asks those whom it minds least."
     if not isinstance(answer, list) or len(answer) != 3:
         return "answer_2 should be a list of three lists, such as [[0, 1], [2, 3], [1, 0]]."
-    wrong = next(place for place in range(3) if answer[place] != right[place])
-    return f"Token number {wrong} is not right yet: work out its dot product with each of the four rows."
+    wrong = [vector for vector, mine, theirs in zip(("[3, 1]", "[1, 3]", "[-2, -1]"), right, answer) if mine != theirs]
+    return f"Not yet for {wrong[0]}: what is its dot product with each of the four rows?"
 
 
 def exercise_3(answer: list[int]) -> str:
-    """By hand: quantize the row [0.4, -1.0, 0.25] to 4 bits.
+    """By hand: quantize the row [0.4, -1.0, 0.25] to 4 bits, so to steps from -7 to 7.
 
-    There are 7 steps above 0 and 7 below. A list of three whole numbers.
+    A list of three whole numbers.
     """
-    right, _ = quantize([0.4, -1.0, 0.25], bits=4)
-    if answer == right:
+    if answer == quantize([0.4, -1.0, 0.25], bits=4)[0]:
         return "Yes: read back, they are 0.43, -1 and 0.29. Four bits are coarse."
-    return "The largest number, signs left out, takes all 7 steps. How many steps, then, is 0.4, to the nearest?"
+    return "The largest number, without its sign, takes all 7 steps. How many steps, then, is 0.4?"
 
 
 def exercise_4(answer: int) -> str:
     """Find the largest scale that can't overflow.
 
-    Decimal lanes of three digits, to which 500 is added before they are read; so they
-    hold results from -500 to 499. The weights are whole numbers from -9 to 9. The vector
-    is (1, -2, 2), to be multiplied by a whole number first. How large may it be?
+    Lanes of three decimal digits hold results from -500 to 499. The weights are whole
+    numbers from -9 to 9. The vector is [1, -2, 2], and you may multiply it by a whole
+    number to make it finer. What is the largest that is safe, whatever the weights are?
     """
-    if answer == 499 // (9 * 5):
-        return "Yes: 11 x (1 + 2 + 2) x 9 is 495. With 12, a row of 9, -9, 9 would spill into the next lane."
-    if answer == 55:
-        return "That would do for a single row of (9, 9, 9). But weights may have the signs of the vector."
-    return "What is the largest result of all, when each weight is 9 or -9 and every product is positive?"
+    if answer == 499 // (9 * (1 + 2 + 2)):
+        return "Yes: 11 x 5 x 9 is 495. With 12, the row [9, -9, 9] would spill into the next lane."
+    return "For which weights is the result the largest? They may have the signs of the vector."
 
 
-def exercise_5(answer: Callable[[str], Transformer]) -> str:
-    """For an evening: a family that is missing, Microsoft's Phi-3.
+def exercise_5(answer: Callable) -> str:
+    """For an evening: a family that is missing, Mixtral.
 
-    `answer_5(folder)` opens a folder of its kind as a `Transformer`. Phi-3 is a Llama
-    with other names: in each layer `self_attn.qkv_proj.weight` has the rows of q, k and v
-    one below the other, and `mlp.gate_up_proj.weight` those of gate and up. All else has
-    the names of Llama's. `read_safetensors` and `read_json` are in formats.py. Then open
-    the real one: microsoft/Phi-3-mini-4k-instruct, if you have 25 GB of memory.
+    Its experts work in another way: no shared one, and what the best experts say is
+    weighted by the softmax of their scores, among these few. Write the feed-forward layer,
+    `answer_5(vector, router, experts, activation, count)`. Then open a real one: its names
+    and settings go into formats.py, and its choices into `block_settings`.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        random_model(_SMALL_LLAMA, folder)
-        right = load_transformer(folder, packed=False).logits([5, 1, 4])
-        tensors = {name: ("F32", tensor.shape, [x for row in tensor for x in row])
-                   for name, tensor in read_safetensors(Path(folder, "model.safetensors")).items()}
-        for fused, parts in (("self_attn.qkv_proj", "self_attn.{}_proj qkv"), ("mlp.gate_up_proj", "mlp.{}_proj gate up")):
-            name, *letters = parts.split()
-            letters = letters if len(letters) > 1 else letters[0]
-            found = [tensors.pop(f"model.layers.0.{name.format(letter)}.weight") for letter in letters]
-            shape = (sum(shape[0] for _, shape, _ in found), found[0][1][1])
-            tensors[f"model.layers.0.{fused}.weight"] = ("F32", shape, [x for _, _, numbers in found for x in numbers])
-        write_safetensors(Path(folder, "model.safetensors"), tensors, {"format": "pt"})
-        write_whole(Path(folder, "config.json"), json.dumps({**_SMALL_LLAMA, "model_type": "phi3"}).encode("utf-8"))
-        given = answer(folder).logits([5, 1, 4])
-    off = max(abs(x - y) for x, y in zip(given, right))
-    if len(given) == len(right) and off < 0.01:
-        return f"Yes: the logits are right to {off:.0e}. One more family runs on these few files."
-    return f"The logits are off by {off:.2f}. Are rows of q, k and v, or gate and up, mixed up?"
+    rng = random.Random(6)
+    some = [[Linear([[rng.gauss(0, 1) for _ in range(4)] for _ in range(4)]) for _ in range(3)] for _ in range(5)]
+    vector, router, *experts = [1.0, -1.0, 0.5, 2.0], some[0][0], *some[1:]
+    for count in (1, 2, 3):
+        best = best_experts(router(vector), count)
+        weights, right = softmax([router(vector)[expert] for expert in best]), [0.0] * 4
+        for weight, expert in zip(weights, best):
+            right = add(right, [weight * x for x in gated_feed_forward(vector, *experts[expert], silu)])
+        given = answer(vector, router, experts, silu, count)
+        if len(given) != 4 or max(abs(x - y) for x, y in zip(given, right)) > 1e-9:
+            return f"With {count} of 4 experts it gave {given}; {[round(x, 4) for x in right]} is right."
+    return "Yes: that is Mixtral's layer. Now for its folder, if you have the memory."
 
 
 # %% On the command line
 
 HELP = """Lesson 6: Llama 4, and every LLM of its family. Without a text or an option it plays the lesson.
   text                the beginning of a text, which a real LLM continues
-  --model FOLDER      the LLM: a folder, or a name at Hugging Face, such as
+  --model FOLDER      the LLM: its folder, or its name at Hugging Face, such as
                       HuggingFaceTB/SmolLM2-135M-Instruct (fetched once, 270 MB)
   --chat              talk to it; --explain shows each choice; --bits B packs in 8 (16)
-  --temperature T     and --top-k K, --top-p P, --min-p P, --max-new-tokens M and
-  --seed S            as in lesson 4
+  --temperature T     and --top-k K, --top-p P, --min-p P, --max-new-tokens M, --seed S:
+                      the knobs of lesson 4
 """
 
 
@@ -853,51 +740,29 @@ def show(text: Optional[str] = None, model: Optional[str] = None, bits: int = 16
     settings = SETTINGS
     for name in SETTINGS.keys() & given.keys():
         settings = change_setting(settings, name.replace("_", "-"), str(given[name]))
-    if model is None:
-        raise ValueError("--model is missing: a folder, or a name such as HuggingFaceTB/SmolLM2-135M-Instruct")
-    if text is None and "chat" not in given:
-        raise ValueError("a text is missing, which it should continue, or --chat")
-    if bits not in (8, 16):
-        raise ValueError(f"--bits is 8 or 16, not {bits}")
-    folder = find_folder(model)
-    tokenizer, transformer = load_llm(folder, bits=bits)
-    talk = _Talk(tokenizer, transformer, stop_ids(folder), "chat" in given, "explain" in given)
-    if text is not None:
-        talk.write(text, settings)
-    if "chat" in given:
-        chat(talk.write, settings)
+    if model is None or text is None and "chat" not in given or bits not in (8, 16):
+        raise ValueError("it takes --model, a folder or a name; a text, which it should continue, or --chat; --bits is 8 or 16")
+    tokenizer, transformer = load_llm(model, bits=bits)
+    form = chat_form(tokenizer) if "chat" in given else ("", "", "")
+    stop = stop_ids(find_model(model, MODEL_FOLDER)) + tokenizer.encode(form[2].strip(), allowed_special="all")
+    said = first = getattr(tokenizer, "first_ids", [])
 
-
-class _Talk:
-    """A conversation; or, without chat, one text after the other."""
-
-    def __init__(self, tokenizer: Tokenizer, transformer: Transformer, stop: list[int], is_chat: bool, explain: bool):
-        self.tokenizer, self.transformer, self.stop, self.explain = tokenizer, transformer, stop, explain
-        self.form = chat_form(tokenizer) if is_chat else ("", "", "")
-        self.stop += tokenizer.encode(self.form[2].strip(), allowed_special="all")
-        self.first = self.ids = getattr(tokenizer, "first_ids", [])
-
-    def write(self, line: str, settings: dict) -> None:
-        """Continue a text, or answer a question, and say how fast that was."""
-        if self.form[0]:
-            ids = self.ids + question_ids(self.tokenizer, line)
-            if self.ids == self.first:
-                print(self.tokenizer.show(ids), end="\n\n")
-        else:
-            ids = self.first + self.tokenizer.encode(line)
-        new, start = [], time.perf_counter()
-
-        def counted() -> Iterator[tuple[int, Vector, Vector]]:
-            for step in generate_ids(self.transformer, ids, self.stop, **settings):
-                new.append(step[0])
-                yield step
-
-        write_steps(self.tokenizer, counted(), "" if self.form[0] else line, self.explain)
+    def write(line: str, settings: dict) -> None:
+        nonlocal said
+        ids = said + question_ids(tokenizer, line) if form[0] else first + tokenizer.encode(line)
+        if form[0] and said == first:
+            print(tokenizer.show(ids), end="\n\n")      # once, to see the form
+        start, new = time.perf_counter(), []
+        steps = (new.append(step[0]) or step for step in generate_ids(transformer, ids, stop, **settings))
+        write_steps(tokenizer, steps, "" if form[0] else line, "explain" in given)
         taken = time.perf_counter() - start
-        print(f"({len(new)} tokens after {len(ids)} in {taken:.1f} s: {len(new) / taken:.1f} a second)", file=sys.stderr)
-        if self.form[0]:
-            said = new[:-1] if new and new[-1] in self.stop else new
-            self.ids = ids + said + self.tokenizer.encode(self.form[2], allowed_special="all")
+        print(f"({len(new)} tokens in {taken:.1f} s, {len(new) / taken:.1f} a second)", file=sys.stderr)
+        said = ids + [id for id in new if id not in stop] + tokenizer.encode(form[2], allowed_special="all")
+
+    if text is not None:
+        write(text, settings)
+    if "chat" in given:
+        chat(write, settings)
 
 
 if __name__ == "__main__":
