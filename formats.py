@@ -501,6 +501,7 @@ def _fill_in(config: dict) -> None:
         raise ValueError("config.json needs hidden_size, num_hidden_layers and num_attention_heads, whole numbers above 0")
     if family == "gpt2":
         config["intermediate_size"] = config["intermediate_size"] or 4 * config["hidden_size"]
+        config["num_key_value_heads"] = config["head_dim"] = None
     config["num_key_value_heads"] = heads if config["num_key_value_heads"] is None else config["num_key_value_heads"]
     if config["head_dim"] is None:
         if config["hidden_size"] % heads:

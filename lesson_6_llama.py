@@ -563,6 +563,8 @@ def save_transformer(transformer: Transformer, folder: Union[str, Path]) -> None
 
     Raises ValueError for one that is packed, or that no config.json of these families describes.
     """
+    if not isinstance(transformer.output, list):
+        raise ValueError("a packed transformer has lost the last bits of its weights: load it with packed=False, and save that")
     config = getattr(transformer, "config", None) or config_of(transformer)
     outer = {"embeddings": transformer.embeddings, "positions": transformer.positions, "last_norm": transformer.last_norm,
              "output": None if config["tie_word_embeddings"] else transformer.output}
@@ -622,7 +624,7 @@ def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 
 def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     """A question in the form that a chatbot knows, as ids; a plain text for other LLMs.
 
-    >>> tokenizer = Tokenizer.train("user\nassistant\n" * 9, 300, ["<|im_start|>", "<|im_end|>"])
+    >>> tokenizer = Tokenizer.train("user|assistant|" * 9, 300, ["<|im_start|>", "<|im_end|>"])
     >>> print(tokenizer.show(question_ids(tokenizer, "Hi"), color=False))
     <|im_start|>|user|↵|H|i|<|im_end|>|↵|<|im_start|>|assistant|↵
 
@@ -725,13 +727,12 @@ def exercise_5(answer: Callable) -> str:
 
 # %% On the command line
 
-HELP = """Lesson 6: Llama 4, and every LLM of its family. Without a text or an option it plays the lesson.
-  text                the beginning of a text, which a real LLM continues
-  --model FOLDER      the LLM: its folder, or its name at Hugging Face, such as
-                      HuggingFaceTB/SmolLM2-135M-Instruct (fetched once, 270 MB)
-  --chat              talk to it; --explain shows each choice; --bits B packs in 8 (16)
-  --temperature T     and --top-k K, --top-p P, --min-p P, --max-new-tokens M, --seed S:
-                      the knobs of lesson 4
+HELP = """Lesson 6: Llama 4 and its family. Without a text or an option it plays the lesson.
+  text            the beginning of a text, which the LLM continues
+  --model FOLDER  its folder, or its name at Hugging Face, from where it is fetched once
+  --chat          talk to it; --explain shows each choice; --bits N packs in 8 (16)
+  --temperature T and --top-k K, --top-p P, --min-p P, --max-new-tokens M, --seed S
+for example: python3 lesson_6_llama.py --chat --model HuggingFaceTB/SmolLM2-135M-Instruct
 """
 
 
