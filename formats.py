@@ -22,7 +22,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterable, Iterator, Optional, Union
 
@@ -127,8 +127,8 @@ def _read_file(file: dict) -> tuple[dict[Pair, int], dict[str, int], dict[bytes,
                   always=frozenset(token["content"] for token in added if not token.get("special")),
                   normalized=frozenset(token["content"] for token in added if token.get("normalized")),
                   first_ids=_read_first_ids(_steps(file.get("post_processor"), "post_processor", "processors")))
-    known = {*vocabulary.values(), *special_tokens.values()}
-    _require(known.issuperset(rules.first_ids), "its post_processor puts an id first that no token has")
+    known = chain(vocabulary.values(), special_tokens.values()) if rules.first_ids else ()
+    _require({*rules.first_ids}.issubset(known), "its post_processor puts an id first that no token has")
     return _read_merges(model["merges"], model["vocab"]), special_tokens, vocabulary, rules
 
 
@@ -164,23 +164,29 @@ def _read_vocabulary(ids: dict[str, int], added: set[str]) -> dict[bytes, int]:
     _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) and max(ids.values()) < 2 ** 32,
              "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
     _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
-    vocabulary = {}
-    for letters, id in ids.items():
-        try:
-            vocabulary[letters_to_bytes(letters)] = id
-        except ValueError:
-            _require(letters in added, f"the token {letters!r} in its vocabulary is not in byte letters")
-            vocabulary[letters.encode("utf-8")] = id
+    try:
+        tokens = list(map(letters_to_bytes, ids))
+    except ValueError:      # some are not written in byte letters: these must be added tokens
+        tokens = [_read_token(letters, added) for letters in ids]
+    vocabulary = dict(zip(tokens, ids.values()))
     _require(len(vocabulary) == len(ids), "two tokens in its vocabulary stand for the same bytes")
     missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
     _require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
     return vocabulary
 
 
+def _read_token(letters: str, added: set[str]) -> bytes:
+    try:
+        return letters_to_bytes(letters)
+    except ValueError:
+        _require(letters in added, f"the token {letters!r} in its vocabulary is not in byte letters")
+        return letters.encode("utf-8")
+
+
 def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
-    _require({*map(type, merges)} <= {str, list}, "its merges are neither texts nor lists")
-    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    _require({*map(type, merges)} in ({str}, {list}, set()), "its merges are neither all texts nor all lists")
+    pairs = list(map(str.split, merges, repeat(" "))) if {*map(type, merges)} == {str} else merges
     _require({*map(len, pairs)} <= {2}, "one of its merges is not a pair")
     try:
         read = {(ids[left], ids[right]): ids[left + right] for left, right in pairs}

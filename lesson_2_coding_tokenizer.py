@@ -53,9 +53,8 @@ COURSE_VOCAB_SIZE = 1200
 def text_to_bytes(text: str) -> bytes:
     """Write a text as UTF-8 bytes: numbers from 0 to 255.
 
-    That is how a computer keeps text. An English letter is one byte, an accented letter
-    two, a Chinese character three, and an emoji three (☀), four (🌲) or, if it is a whole
-    family, eighteen and more:
+    An English letter is one byte, an accented letter two, a Chinese character three, and an
+    emoji three (☀), four (🌲) or, if it is a family, eighteen and more:
 
     >>> for text in ("e", "é", "车", "🌲"):
     ...     print(text, list(text_to_bytes(text)))
@@ -166,8 +165,7 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
 def best_pair(words: list[list[int]]) -> tuple[Optional[Pair], int]:
     """Find the pair that occurs most often in all the words, and how often that is.
 
-    On a tie, the pair with the lower ids wins. In "low low" the pair "l" and "o" is as
-    frequent as "o" and "w", and l is 108, o is 111:
+    On a tie, the pair with the lower ids wins, here "l" and "o", 108 and 111:
 
     >>> best_pair([list(b"low"), list(b" low")])
     ((108, 111), 2)
@@ -202,12 +200,9 @@ def trace_merges(text: str, count: int) -> str:
         merges[pair] = new_id
         words = [merge_pair(word, pair, new_id) for word in words]
         tokenizer = Tokenizer(merges)       # it spells tokens; we come to it below
-        rows.append([new_id, _sum(tokenizer, pair), times, tokenizer.show(chain(*words), False)])
+        rows.append([new_id, tokenizer.show(pair, False).replace("|", " + "),
+                     times, tokenizer.show(chain(*words), False)])
     return table(rows)
-
-
-def _sum(tokenizer: "Tokenizer", pair: Pair) -> str:
-    return " + ".join(tokenizer.show([id], color=False) for id in pair)
 
 
 # %% Training, simply
@@ -244,11 +239,8 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
 def first_pair(ids: list[int], merges: dict[Pair, int]) -> Optional[Pair]:
     """Of the pairs that can be merged, find the one that was learned first.
 
-    >>> merges = train_merges_simply("low low lower lowest", 256 + 3)
-    >>> first_pair(list(b"low"), merges)
+    >>> first_pair(list(b"low"), train_merges_simply("low low lower lowest", 256 + 3))
     (108, 111)
-    >>> first_pair([257, 101, 114], merges) is None     # low|e|r: nothing to merge
-    True
     """
     pairs = [pair for pair in zip(ids, ids[1:]) if pair in merges]
     return min(pairs, key=merges.get, default=None)
@@ -291,8 +283,7 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     "self". The other cut is three ids that it has never met in a row. So whoever cuts a
     text has to cut it as the training text was cut: by the merges, in their order.
 
-    No word is unknown, not even one that is misspelled. In lesson 1 "runned" became <UNK>.
-    Now the model sees a "run" with a past tense:
+    And no word is unknown. In lesson 1 "runned" became <UNK>. Now a model sees "run" in it:
 
     >>> print(Tokenizer(merges).show(encode_simply(" runned", merges)))
     ·run|n|ed
@@ -332,9 +323,8 @@ class Tokenizer:
     `vocabulary` has the id of each token, which is written as bytes. Special tokens are
     added by hand. They stand for what is not text, such as the end of a document.
 
-    >>> tokenizer = Tokenizer.train("the then them the", 259, ["<|endoftext|>"])
-    >>> list(tokenizer.vocabulary)[256:]
-    [b'he', b'the', b'<|endoftext|>']
+    >>> Tokenizer.train("the then them the", 259, ["<|endoftext|>"]).vocabulary[b"the"]
+    257
     """
 
     def __init__(self, merges: dict[Pair, int], special_tokens: Optional[dict[str, int]] = None,
@@ -346,8 +336,8 @@ class Tokenizer:
             check_name(token, id, self._learned)
         special = {text_to_bytes(token): id for token, id in self.special_tokens.items()}
         self.vocabulary = {**self._learned, **special}
-        self._bytes_of = {id: token for token, id in (*self._learned.items(), *special.items())}
-        self._ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self._bytes_of = dict(zip(chain(self._learned.values(), special.values()), chain(self._learned, special)))
+        self._ranks = dict(zip(merges, range(len(merges))))
         self._word_ids = lru_cache(maxsize=200_000)(self._encode_word)
 
     def __len__(self) -> int:
@@ -361,8 +351,7 @@ class Tokenizer:
         """
         if isinstance(special_tokens, str) or "" in (names := list(dict.fromkeys(special_tokens))):
             raise ValueError("special_tokens is a list of strings, none of them empty")
-        steps = learn_merges(count_words(text, names), vocab_size - len(names))
-        merges = {pair: new_id for pair, new_id, _, _ in steps}
+        merges = {pair: new_id for pair, new_id, _, _ in learn_merges(text, vocab_size, names)}
         return cls(merges, {name: 256 + len(merges) + place for place, name in enumerate(names)})
 
     def encode(self, text: str, allowed_special: Union[str, Iterable[str]] = ()) -> list[int]:
@@ -455,7 +444,7 @@ class Tokenizer:
         while pair := first_pair(ids, self._ranks):
             place = [*zip(ids, ids[1:])].index(pair)
             ids[place:place + 2] = [self.merges[pair]]
-            rows.append([self.show(ids, color=False), f"{self.merges[pair]} = {_sum(self, pair)}"])
+            rows.append([self.show(ids, False), f"{self.merges[pair]} = " + self.show(pair, False).replace("|", " + ")])
         return table(rows)
 
     def save(self, path: Union[str, Path]) -> None:
@@ -466,9 +455,8 @@ class Tokenizer:
     def load(cls, path: Union[str, Path]) -> "Tokenizer":
         """Open a tokenizer.json: one that was saved here, or that of a real LLM.
 
-        It must be byte-level BPE, as GPT-2, Llama 3, Qwen and many more have it. `encode`
-        then gives the ids of the text itself; `first_ids` are those that the file puts
-        before every text, such as a token for its beginning.
+        It must be byte-level BPE, like that of GPT-2, Llama 3, Qwen and many more. `encode`
+        gives the ids of the text itself; `first_ids` are those that belong before it.
 
         Raises ValueError, with the part that is to blame, for a file that is damaged or
         asks for something that would give other ids here.
@@ -481,47 +469,27 @@ class Tokenizer:
 def train_merges(text: str, vocab_size: int) -> dict[Pair, int]:
     """Train BPE on a text: the same merges as `train_merges_simply`, much sooner.
 
-    >>> from timeit import timeit
     >>> text = read_text(CORPUS)[:5000]
-    >>> for train in (train_merges_simply, train_merges):       # doctest: +ELLIPSIS
-    ...     print(train.__name__, f"{timeit(lambda: train(text, 300), number=1):.3f} seconds")
-    train_merges_simply ... seconds
-    train_merges ... seconds
     >>> train_merges(text, 300) == train_merges_simply(text, 300)
     True
 
     Raises ValueError if vocab_size is below 256, for the bytes are always there.
     """
-    return {pair: new_id for pair, new_id, _, _ in learn_merges(count_words(text), vocab_size)}
+    return {pair: new_id for pair, new_id, _, _ in learn_merges(text, vocab_size)}
 
 
-def count_words(text: str, special_tokens: Iterable[str] = ()) -> "Counter[str]":
-    """Count the words of a text, which is cut where a special token stands.
-
-    >>> count_words("a cat<|endoftext|>a cat", [END_OF_TEXT])
-    Counter({'a': 2, ' cat': 2})
-    """
-    parts = cut_out(text, frozenset(special_tokens))[::2]
-    return Counter(chain.from_iterable(map(split_words, parts)))
-
-
-def learn_merges(word_counts: "Counter[str]", vocab_size: int) -> Iterator[tuple[Pair, int, int, int]]:
-    """Yield each merge as it is learned: the pair, its new id, its count, and how many
-    tokens the text then has.
+def learn_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> Iterator[tuple[Pair, int, int, int]]:
+    """Yield each merge as it is learned: pair, new id, count, and the tokens that the text then has.
 
     The simple trainer reads the whole text again for every merge. Three ideas save that. A
     word that comes a thousand times is kept once, with its count. After a merge, only the
     words that hold the pair are counted again. And a heap, a list that always has its
     smallest entry in front, hands out the most frequent pair: counts are kept negative.
-
-    >>> for step in learn_merges(Counter({"low": 1, " low": 3}), 256 + 3):
-    ...     print(step)
-    ((108, 111), 256, 4, 11)
-    ((256, 119), 257, 4, 7)
-    ((32, 257), 258, 3, 4)
     """
-    if vocab_size < 256:
+    if vocab_size < 256 + len(special_tokens):
         raise ValueError("the vocabulary is too small: it has to hold the 256 bytes and the special tokens")
+    parts = cut_out(text, frozenset(special_tokens))[::2]       # nothing is learned across a special token
+    word_counts = Counter(chain.from_iterable(map(split_words, parts)))
     # A word is a string with one character per token: a pair is a string of two, and to merge is str.replace.
     words = [text_to_bytes(word).decode("latin-1") for word in word_counts]
     counts = list(word_counts.values())
@@ -533,8 +501,8 @@ def learn_merges(word_counts: "Counter[str]", vocab_size: int) -> Iterator[tuple
     heap = [(-count, pair) for pair, count in pair_counts.items()]
     heapq.heapify(heap)
     tokens = sum(len(word) * count for word, count in zip(words, counts))
-    most = 256 + sum(map(len, words))       # every merge makes at least one word shorter
-    for new_id in progress(range(256, min(vocab_size, most)), "learning merges"):
+    end = min(vocab_size - len(special_tokens), 256 + sum(map(len, words)))     # a merge makes some word shorter
+    for new_id in progress(range(256, end), "learning merges"):
         while heap and -heap[0][0] != pair_counts[heap[0][1]]:
             heapq.heappop(heap)     # its count has changed since it was put there
         if not heap:
@@ -643,10 +611,10 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
     The first hundreds of merges save most of the tokens. The last ones are made of pairs that
     occur twice in all of the text, and a model can't learn much about a token from that.
     """
-    steps = list(learn_merges(count_words(text, [END_OF_TEXT]), vocab_size - 1))
+    steps = list(learn_merges(text, vocab_size, [END_OF_TEXT]))
     merges = {pair: new_id for pair, new_id, _, _ in steps}
     tokenizer = Tokenizer(merges, {END_OF_TEXT: 256 + len(merges)})
-    rows = [[new_id, _sum(tokenizer, pair), count] for pair, new_id, count, _ in steps]
+    rows = [[new_id, tokenizer.show(pair, False).replace("|", " + "), count] for pair, new_id, count, _ in steps]
     print(table([["id", "merge", "count"], *(rows if len(rows) < 12 else rows[:6] + rows[-4:])]), end="\n\n")
     longest = sorted(merges.values(), key=lambda id: -len(tokenizer.decode_bytes([id])))[:5]
     print("The longest tokens:", *(tokenizer.show([id], color=False) for id in longest), end="\n\n")
@@ -668,17 +636,16 @@ def course_tokenizer() -> Tokenizer:
     >>> print(tokenizer.show(tokenizer.encode("The sun is shining, and the sky is")))
     The|·sun|·is|·shining|,|·and|·the|·sky|·is
 
-    Now for the questions on the first page. How often is there an r in "strawberry"? You
-    look at the letters. A model gets this:
+    Now for the questions on the first page. How many r's are in "strawberry"? You look at
+    the letters. A model gets this:
 
     >>> ids = tokenizer.encode(" strawberry")
     >>> print(tokenizer.show(ids), ids)
     ·stra|w|ber|ry [1492, 119, 844, 815]
 
-    Nothing in the number 844 says that there is an r in it. A model can only have learned by
-    heart how each of its tokens is spelled. It is the same with spelling backwards: to turn
-    the tokens round is not to turn the letters round, and the right answer is made of other
-    tokens altogether.
+    Nothing in the number 844 tells of an r. A model can only have learned by heart how each
+    of its tokens is spelled. And to spell backwards it is no help to turn the tokens round.
+    The right answer has other tokens altogether:
 
     >>> tokenizer.decode(reversed(ids))
     'ryberw stra'
@@ -698,15 +665,15 @@ def course_tokenizer() -> Tokenizer:
     Chinese      21              1.0  █████████████▎
     Hindi        38              1.0  ████████████████████████
 
-    There is one Chinese sentence in the stories. But it is there only once, so that none of
-    its pairs is frequent, and its ten characters stay thirty bytes:
+    There is a Chinese sentence in the stories, but only once. So none of its pairs is
+    frequent, and its ten characters stay thirty bytes:
 
     >>> len(tokenizer.encode("我们正在学习人工智能"))
     30
 
-    Why 1,600 tokens? That is a choice. With so many, the common words are whole, so that you
-    can read what a model does; lesson 3 learns about as well with 600. More are not always
-    to be had. Ask for 3,000, and before that every word is one token:
+    Why 1,600 tokens? That is a choice: the common words are whole, so you can read what a
+    model does. Lesson 3 learns as well with 600. And 3,000 are not to be had, because every
+    word is one token before that:
 
     >>> seen, held_out = corpus_stories()
     >>> len(Tokenizer.train("\n\n".join(seen), 3000, [END_OF_TEXT]))
@@ -720,9 +687,9 @@ def course_tokenizer() -> Tokenizer:
 
 
 # %% tokenizer.json: everybody's tokenizers
-# A tokenizer is kept in a file, tokenizer.json: the vocabulary, the merges, and a few rules,
-# such as the pattern for words. Open the file of a real LLM, and our program is its
-# tokenizer. (formats.py reads it, and refuses what would change the ids without a word.)
+# In tokenizer.json a tokenizer keeps its vocabulary, its merges, and a few rules such as the
+# pattern for words. Open the file of a real LLM, and our program is its tokenizer. (The file
+# is read in formats.py, which refuses what would change the ids in silence.)
 
 def letters_of(token: bytes) -> str:
     r"""Write a token as a tokenizer.json does: with one letter for each byte.
@@ -750,8 +717,7 @@ def letters_of(token: bytes) -> str:
     >>> opened.decode(opened.encode("the bat"))
     'the bat'
 
-    Qwen2.5's has 151,665 entries. Get tokenizer.json from its page on Hugging Face, and see
-    what it makes of a sentence, beside the tokenizer of this course:
+    Qwen2.5's has 151,665 tokens. Get the file from Hugging Face, and compare:
 
         python3 lesson_2_coding_tokenizer.py "The cat" --tokenizer tokenizer.json
     """
@@ -792,8 +758,8 @@ def exercise_2(answer: list[int]) -> str:
 def exercise_3(answer: list[str]) -> str:
     """Predict: which three tokens does training learn first from "cat hat that"?
 
-    Count on paper, in the words that `split_words` cuts. Mind the tie: a space is number 32,
-    below every letter. Write a list of three strings, with a space where there is one.
+    Count on paper, in the words that `split_words` cuts. A space is number 32, below every
+    letter. Write a list of three strings, with a space where there is one.
 
     >>> exercise_3(["at", "ha", "th"])
     'Right so far: 1. Now count again, with each merged pair as one token.'
@@ -843,17 +809,17 @@ def fewest_tokens(data: bytes, tokens: Iterable[bytes]) -> int:
 def exercise_5(answer: Callable[[str, int], list[bytes]]) -> str:
     """For an evening: write a trainer that beats byte-pair encoding.
 
-    `answer_5(text, count)` learns tokens from a text and returns at most `count` of them, a list
-    of bytes; the 256 single bytes come free. It is asked for 256 tokens from the stories. Then
-    the stories that are held out are cut into as few of yours as possible, with `fewest_tokens`,
-    and into as few of BPE's. Here is where you stand if you learn only the commonest words:
+    `answer_5(text, count)` learns at most `count` tokens from a text, and returns a list of
+    bytes; the 256 single bytes come free. It is asked for 256 tokens from the stories. Then
+    the stories that are held out are cut into as few of yours as possible, and into as few
+    of BPE's. If you learn the commonest words, this is where you stand:
 
     >>> exercise_5(lambda text, count: [text_to_bytes(word) for word, _ in
     ...                                 Counter(split_words(text)).most_common(count)])
     "Not yet: 3096 tokens, 2.16 bytes each; with BPE's it is 2698 tokens."
 
-    An idea to start with: BPE learns "he" to build "the", and keeps it. Which of its tokens are
-    hardly ever used? (`token_bytes(train_merges(text, 512))` has them all.)
+    To start with: BPE learns "he" to build "the" from it, and keeps it. Which of its tokens
+    are hardly ever used? `token_bytes(train_merges(text, 512))` has them all.
     """
     seen, held_out = map("\n\n".join, corpus_stories())
     given = answer(seen, 256)
@@ -876,7 +842,7 @@ HELP = """Lesson 2: our own tokenizer. Without a text or an option it plays the 
   --train FILE      learn from this text; --vocab-size N is the size (1600)
   --save FILE       save the tokenizer as a tokenizer.json
 for example: python3 lesson_2_coding_tokenizer.py "The cat is sleeping."
-             python3 lesson_2_coding_tokenizer.py --train corpus.txt --save my.json
+or           python3 lesson_2_coding_tokenizer.py --train corpus.txt --save my.json
 """
 
 
@@ -889,13 +855,15 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Opt
         raise ValueError("a text is missing, to see as tokens")
     if save is not None and not Path(save).absolute().parent.is_dir():
         raise ValueError(f"there is no folder for {save}")
-    known = {} if tokenizer is None else {Path(tokenizer).name: Tokenizer.load(tokenizer)}
+    known = {}
     if train is not None:
         known["your own"] = watch_training(read_text(train), COURSE_VOCAB_SIZE if vocab_size is None else vocab_size)
-    else:
+    if tokenizer is not None:
+        known[Path(tokenizer).name] = Tokenizer.load(tokenizer)
+    if train is None:
         known["this course"] = course_tokenizer()
     if save is not None:
-        known["your own" if train is not None else next(iter(known))].save(save)
+        next(iter(known.values())).save(save)
         print(f"saved {save}")
     if text is not None:
         _show_text(text, known)
