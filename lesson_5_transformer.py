@@ -1,56 +1,38 @@
 """Lesson 5: the transformer. Every token looks back, and takes what it needs.
 
-Between the vectors of lesson 3 and the draw of lesson 4 a real LLM has a middle. Its
-heart is attention, and you have met all its parts: a dot product, a softmax, a sum. Who
-has written it knows GPT-2, Llama and Mistral: one program with different settings.
+Lesson 3's model sees only a few tokens. Two stories that end alike are one to it:
+
+>>> tokenizer, model = course_model()
+>>> for who in ("The fisherman", "The teacher"):
+...     text = who + " put on an old coat and went out to the"
+...     print("".join(generate(model, tokenizer, text, max_new_tokens=2, temperature=0)))
+ sea.
+ sea.
+
+To show it more is not enough, for how much a token counts depends on how far back it
+stands, and not on what it is. One wants to look back and to pick. That is attention, and
+you have met all its parts: a dot product, a softmax, a sum. Write it, and you know GPT-2,
+Llama and Mistral. They are one program with different settings, and it stands between
+the vectors of lesson 3 and the draw of lesson 4:
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
-
-A token asks "who is a person here?" Each token so far has a key, which says what it is,
-and a value, which says what it has to tell. Nobody says where Tom stands; he is found:
-
->>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]     # Tom, likes, cars
->>> values = [[10.0], [20.0], [30.0]]
->>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
-[10.0]
 """
 
 import math
 import os
 import random
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Callable, Optional
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from stage import run_lesson, table, visible
+from stage import run_lesson, visible
 from lesson_1_tokens import corpus_stories
 from lesson_2_coding_tokenizer import Tokenizer, course_tokenizer
 from lesson_3_embeddings import EmbeddingModel, Matrix, Vector, bits, course_model, dot, lookup, story_ids
 from lesson_4_sampling import generate, softmax
-
-
-# %% Why lesson 3's model is not enough
-
-def likely_next(text: str, tokenizer: Tokenizer, model: EmbeddingModel, count: int = 4) -> list[str]:
-    """The tokens that a model finds most likely after a text, best first.
-
-    >>> tokenizer, model = course_model()
-    >>> for who in ("The fisherman", "The teacher"):
-    ...     text = who + " put on an old coat and went out to the"
-    ...     print(likely_next(text, tokenizer, model))
-    [' sea', ' dog', ' gate', ' sky']
-    [' sea', ' dog', ' gate', ' sky']
-
-    Our model sees only the last few tokens: it has forgotten who it was. To show it more
-    is not enough, for how much a token counts depends only on how far back it stands, not
-    on what it is. What one wants is to look back, and to pick.
-    """
-    logits = model.logits(tokenizer.encode(text))
-    best = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)
-    return [tokenizer.decode([id]) for id in best[:count]]
 
 
 # %% Attention
@@ -59,15 +41,12 @@ def likely_next(text: str, tokenizer: Tokenizer, model: EmbeddingModel, count: i
 # a little, and the better it matches, the more of its value you get.
 
 def attention_weights(query: Vector, keys: Matrix) -> Vector:
-    """How much a query looks at each key, as shares of 1.
+    """How much a query looks at each key, as shares of 1: softmax of the dot products.
 
-    " he" looks for a person. Persons have a 4 in the first place of their keys, things in
-    the second. Dot products say how well they match; softmax turns them into shares:
+    " he" looks for a person. Persons have a 4 in the first place of their keys:
 
-    >>> query, keys = [3.0, 0.0], [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]
-    >>> [dot(query, key) for key in keys]
-    [12.0, 0.0, 0.0]
-    >>> [round(weight, 3) for weight in attention_weights(query, keys)]
+    >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]     # Tom, likes, cars
+    >>> [round(weight, 3) for weight in attention_weights([3.0, 0.0], keys)]
     [1.0, 0.0, 0.0]
 
     Why the root? The dot product of D random numbers grows with the root of D, and in a
@@ -85,7 +64,8 @@ def weighted_sum(weights: Vector, vectors: Matrix) -> Vector:
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     """Look at all keys, and bring home a mix of their values. This is all there is to it.
 
-    If there are two persons, the look is shared, and " he" brings home their mean:
+    Nobody said where Tom stands; he is found by what he is. If there are two persons, the
+    look is shared, and " he" brings home the mean of what both have to tell:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0]]         # Tom, likes, Anna
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0]]
@@ -103,21 +83,20 @@ def draw_looks(tokens: list[str], looks: list[Vector]) -> str:
     A full block is a whole look, a lighter one a part, a dot next to nothing. Each name
     stands at the head of its own column. Here every token has a query of its own:
 
-    >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0], [0.0, 0.0], [4.0, 0.0]]
-    >>> queries = [[3.0, 0.0], [0.0, 0.0], [0.0, 3.0], [0.0, 0.0], [3.0, 0.0]]
+    >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0], [4.0, 0.0]]
+    >>> queries = [[3.0, 0.0], [0.0, 0.0], [0.0, 3.0], [3.0, 0.0]]
     >>> looks = [attention_weights(query, keys[:place + 1])
     ...          for place, query in enumerate(queries)]
-    >>> print(draw_looks(["Tom", " likes", " cars", " and", " he"], looks))
+    >>> print(draw_looks(["Tom", " likes", " cars", " he"], looks))
     ██ Tom
     ▒▒▒▒ ·likes
     . . ██ ·cars
-    ░░░░░░░░ ·and
-    ▒▒. . . ▒▒ ·he
+    ▒▒. . ▒▒ ·he
 
-    " he" looks at Tom and at itself; " and" asks nothing, so it looks at all alike. Above
-    the staircase is nothing, for nobody looks ahead: token 3 gets only three keys. We
-    predict the next token, and whoever saw it would just copy it. A second gain: what was
-    computed for a token never changes when another comes.
+    " he" looks at Tom and at itself; " likes" asks nothing, and looks at all alike. Above the
+    staircase is nothing, for nobody looks ahead: token 3 gets only three keys. We predict
+    the next token, and whoever saw it would just copy it. A second gain: what was computed
+    for a token never changes when another comes.
     """
     shades = [". ", "░░", "▒▒", "▓▓", "██"]
     rows = ["".join(shades[min(int(weight * 5), 4)] for weight in look) for look in looks]
@@ -135,7 +114,7 @@ def times(matrix: Matrix, vector: Vector) -> Vector:
     >>> times([[1.0, 1.0], [0.0, 2.0], [1.0, -1.0]], [3.0, 5.0])
     [8.0, 10.0, -2.0]
 
-    Nearly all of a model's time goes by here, so lesson 6 brings a faster kind of matrix.
+    Lesson 6 brings a faster kind of matrix, for nearly all of a model's time goes by here.
     """
     if isinstance(matrix, list):
         return [dot(row, vector) for row in matrix]
@@ -151,12 +130,11 @@ def add(a: Vector, b: Vector) -> Vector:
 class Linear:
     """A matrix, and biases that are added to what it gives; many models have none.
 
-    Say that a vector has two numbers: a person? a verb? Here a verb asks for a person:
+    Two numbers: a person? a verb? This query lets a verb, " sleeps", ask for a person:
 
-    >>> tom, sleeps = [1.0, 0.0], [0.0, 1.0]
-    >>> to_query, to_key = Linear([[0.0, 5.0]]), Linear([[5.0, 0.0]])
-    >>> to_query(sleeps), to_key(tom), to_key(sleeps)
-    ([5.0], [5.0], [0.0])
+    >>> to_query = Linear([[0.0, 5.0], [0.0, 0.0]])
+    >>> to_query([0.0, 1.0])
+    [5.0, 0.0]
     """
     matrix: Matrix
     biases: Optional[Vector] = None
@@ -185,9 +163,7 @@ def speeds(dimensions: int, base: float = 10000.0) -> Vector:
     """How far each pair of numbers turns from one position to the next, in radians.
 
     Positions are told like the time: by hands that go round, each slower than the last.
-
-    >>> [round(speed, 4) for speed in speeds(8)]
-    [1.0, 0.1, 0.01, 0.001]
+    With eight numbers the speeds are 1, 0.1, 0.01 and 0.001.
     """
     if dimensions % 2:
         raise ValueError(f"positions need pairs of numbers, and {dimensions} is odd")
@@ -203,11 +179,12 @@ def sinusoid(position: int, dimensions: int) -> Vector:
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
     >>> for text in ([dog, bites, man], [man, bites, dog]):
     ...     placed = [add(word, sinusoid(place, 2)) for place, word in enumerate(text)]
-    ...     finds = [attention([1.0, 1.0], words, words) for words in (text, placed)]
-    ...     print("without:", [round(x, 2) for x in finds[0]], end="  ")
-    ...     print("with:", [round(x, 2) for x in finds[1]])
-    without: [1.14, 1.29]  with: [1.71, 1.38]
-    without: [1.14, 1.29]  with: [1.37, 2.01]
+    ...     for words in (text, placed):
+    ...         print([round(x, 2) for x in attention([1.0, 1.0], words, words)])
+    [1.14, 1.29]
+    [1.71, 1.38]
+    [1.14, 1.29]
+    [1.37, 2.01]
 
     GPT-2 learned a table of such vectors instead, and can't go beyond its last row.
     """
@@ -289,8 +266,7 @@ def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) 
 
 # %% Thinking it over
 # Attention only moves and mixes. Then each token thinks alone about what it found: a matrix
-# up to more numbers, a bend, a matrix down. Without the bend two matrices would be no
-# more than one. Most of a model's weights are here.
+# up to more numbers, a bend, a matrix down. Without the bend two matrices would be one.
 
 def relu(x: float) -> float:
     """The bend of 2017: nothing below 0."""
@@ -305,11 +281,8 @@ def gelu(x: float) -> float:
 def silu(x: float) -> float:
     """Llama's and Mistral's bend, nearly the same; also called swish.
 
-    >>> for bend in (relu, gelu, silu):
-    ...     print(bend.__name__, [round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)])
-    relu [0.0, 0.0, 1.0, 3.0]
-    gelu [-0.0, -0.16, 0.84, 3.0]
-    silu [-0.14, -0.27, 0.73, 2.86]
+    >>> [[round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)] for bend in (relu, gelu, silu)]
+    [[0.0, 0.0, 1.0, 3.0], [-0.0, -0.16, 0.84, 3.0], [-0.14, -0.27, 0.73, 2.86]]
     """
     return x / (1 + math.exp(-x)) if x > -700 else 0.0      # exp(710) is too large for a float
 
@@ -336,11 +309,10 @@ def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
 class Settings:
     """The choices in which one transformer differs from another: sizes and functions.
 
-    `dimensions` is the length of a token's vector. `heads` ask, and `key_value_heads` are
-    asked; if these are fewer, neighbouring heads share one ("grouped queries"). What does
-    not divide evenly is a ValueError.
+    `heads` ask, and `key_value_heads` are asked; if these are fewer, neighbouring heads
+    share one ("grouped queries"). What does not divide evenly is a ValueError.
     """
-    dimensions: int
+    dimensions: int                             # of a token's vector
     heads: int = 1
     key_value_heads: Optional[int] = None       # None: as many as heads
     head_dim: Optional[int] = None              # None: dimensions / heads
@@ -354,12 +326,10 @@ class Settings:
     activation: Callable = silu
 
     def __post_init__(self) -> None:
-        self.key_value_heads = self.key_value_heads or self.heads
-        if (min(self.heads, self.key_value_heads) < 1 or self.heads % self.key_value_heads
-                or self.head_dim is None and self.dimensions % self.heads):
-            raise ValueError(f"{self.dimensions} dimensions, {self.heads} heads and "
-                             f"{self.key_value_heads} key_value_heads do not divide evenly")
-        self.head_dim = self.head_dim or self.dimensions // self.heads
+        asked = self.key_value_heads or self.heads
+        if self.heads < 1 or self.heads % asked or not self.head_dim and self.dimensions % self.heads:
+            raise ValueError(f"{self.heads} heads don't divide {self.dimensions} dimensions, or {asked} them")
+        self.key_value_heads, self.head_dim = asked, self.head_dim or self.dimensions // self.heads
 
 
 @dataclass
@@ -367,8 +337,7 @@ class Block:
     """One layer: its settings, its weights, and what it does with the vector of one token.
 
     A norm is a list: weights and, for `layer_norm`, biases. `feed_forward` lists the parts
-    for the function of that name. `cache` keeps the keys and values of all tokens so far,
-    for each head that is asked. Nobody looks ahead, so they never change.
+    for the function of that name. `cache` keeps all keys and values, for each head asked.
     """
     settings: Settings
     attention_norm: list[Vector]
@@ -408,10 +377,10 @@ class Block:
         return self.settings.feed_forward(vector, *self.feed_forward, self.settings.activation)
 
     def step(self, vector: Vector, position: int) -> Vector:
-        """Look back and think, and add both to the vector.
+        """Look back and think, and add both to the vector: its sum goes from block to block.
 
-        In 2017 the norm came last, and rescaled all that goes through. If it comes first, only
-        what a part reads is rescaled, the sum goes through as it is, and deep stacks learn well.
+        In 2017 the norm came last, and rescaled the sum each time. If it comes first, only what
+        a part reads is rescaled, and a stack of a hundred blocks can learn.
         """
         norm, epsilon = self.settings.norm, self.settings.epsilon
         for part, weights in ((self.attend, self.attention_norm), (self.think, self.feed_forward_norm)):
@@ -426,9 +395,8 @@ class Block:
 class Transformer:
     """The whole model: embeddings, blocks, a last norm, and a score for every token.
 
-    `embeddings` is V x D, as in lesson 3. So is `output`, whose row for a token says which
-    vectors it fits; without it the embeddings do both jobs ("tied"). `positions` is for
-    blocks that don't rotate: a table with a vector to add at each position.
+    `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings do
+    both jobs ("tied"). `positions` is a table of vectors to add, if the blocks don't rotate.
     """
     settings: Settings
     embeddings: Matrix
@@ -441,15 +409,16 @@ class Transformer:
         self.ids = []       # the text that the caches remember
 
     def logits(self, ids: list[int]) -> Vector:
-        """One score per token of the vocabulary, for the token after `ids`.
+        """One score per token of the vocabulary, for the token after `ids`, as in lesson 3.
 
-        Lesson 3's model has the same method, so lesson 4's `generate` takes a transformer as
-        it is. Only the last token needs the output matrix.
+        So lesson 4's `generate` takes a transformer as it is. Only the last token needs the
+        output matrix. It goes on from where `ids` part from the ids before: whoever chats
+        pays only for what is new, and who asks about another text gets the right answer.
 
-        Raises ValueError for no ids, an id without a row, and beyond the last position.
+        Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
-        if not ids:
-            raise ValueError("a transformer needs at least one token to go on from")
+        if not 0 < len(ids) <= len(ids if self.positions is None else self.positions):
+            raise ValueError(f"the text has {len(ids)} tokens: too few, or more than there are positions")
         self.keep_beginning(ids)
         for id in ids[len(self.ids):]:
             vector = self.read(id)
@@ -462,8 +431,6 @@ class Transformer:
         position = len(self.ids)
         vector = lookup(self.embeddings, [id])[0]
         if self.positions is not None:
-            if position >= len(self.positions):
-                raise ValueError(f"the text is too long: there are {len(self.positions)} positions")
             vector = add(vector, self.positions[position])
         for block in self.blocks:
             vector = block.step(vector, position)
@@ -481,76 +448,48 @@ class Transformer:
 
 
 # %% Transformer vs Mistral
-# Learn once, create any LLM: three models of three ages, each a setting of the same class.
+# Learn once, create any LLM: three models of three ages are one class with three columns
+# of settings. (Two rows more are weights that are there or not. Mistral's `Linear`s have
+# no biases, for these bring little. And its output is a matrix of its own; 2017 and GPT-2
+# tied it to the embeddings, to save weights.)
 
-TRANSFORMER = Settings(dimensions=512, heads=8, norm=layer_norm, norm_first=False,
-                       query_at=no_position, key_at=no_position,    # sinusoids are added
-                       feed_forward=feed_forward, activation=relu)
-GPT_2 = Settings(dimensions=768, heads=12, norm=layer_norm,
-                 norm_first=True,                               # deep stacks can be trained
-                 query_at=no_position, key_at=no_position,      # a learned table is added
-                 feed_forward=feed_forward, activation=gelu)    # a slope below 0, too
-MISTRAL = Settings(dimensions=4096, heads=32,
-                   key_value_heads=8,                           # a quarter of the cache
-                   norm=rms_norm,                               # less work, and as good
-                   query_at=rotate, key_at=rotate,              # the distance counts
-                   first_visible=partial(sliding_window, size=4096),    # work has a bound
-                   feed_forward=gated_feed_forward, activation=silu)    # learns more
-
-
-def compare(columns: dict[str, Settings]) -> str:
-    """Show settings side by side; every name in the table is a function of this lesson.
-
-    >>> print(compare({"of 2017": TRANSFORMER, "GPT-2": GPT_2, "Mistral 7B": MISTRAL}))
-                          of 2017         GPT-2  Mistral 7B
-    dimensions                512           768  4096
-    heads                       8            12  32
-    key_value_heads             8            12  8
-    head_dim                   64            64  128
-    norm               layer_norm    layer_norm  rms_norm
-    norm_first              False          True  True
-    epsilon                 1e-05         1e-05  1e-05
-    query_at          no_position   no_position  rotate
-    key_at            no_position   no_position  rotate
-    first_visible      whole_text    whole_text  sliding_window
-    feed_forward     feed_forward  feed_forward  gated_feed_forward
-    activation               relu          gelu  silu
-
-    Two more rows are weights that are there or not. The first two have biases in each
-    `Linear`; they bring little, and Mistral has none. The first two tie the output to the
-    embeddings to save weights; Mistral, with 7 billion, has an output of its own.
-    """
-    rows = [["", *columns]]
-    for field in fields(Settings):
-        choices = [getattr(settings, field.name) for settings in columns.values()]
-        choices = [getattr(choice, "func", choice) for choice in choices]   # of a partial
-        rows.append([field.name, *(getattr(choice, "__name__", choice) for choice in choices)])
-    return table(rows)
+CHOICES = {         # 2017          GPT-2         Mistral 7B          why it changed
+    "dimensions":      (512,          768,          4096),
+    "heads":           (8,            12,           32),
+    "key_value_heads": (8,            12,           8),             # a smaller cache
+    "norm":            (layer_norm,   layer_norm,   rms_norm),      # less work, as good
+    "norm_first":      (False,        True,         True),          # deep stacks learn
+    "query_at":        (no_position,  no_position,  rotate),        # distances count;
+    "key_at":          (no_position,  no_position,  rotate),        # others add a vector
+    "first_visible":   (whole_text,   whole_text,   partial(sliding_window, size=4096)),
+    "feed_forward":    (feed_forward, feed_forward, gated_feed_forward),   # learns more
+    "activation":      (relu,         gelu,         silu)}          # a slope everywhere
+TRANSFORMER, GPT_2, MISTRAL = (Settings(**dict(zip(CHOICES, column)))
+                               for column in zip(*CHOICES.values()))
 
 
 # %% Set by hand
-# Write the weights of a transformer down yourself, and it is no secret any more. This one
-# does what every LLM learns early on: it finds "A B" in the text so far, and after the
-# next "A" it says "B". A token's vector has four parts. Ids are in binary, with -1 for 0,
-# so that the dot product of two ids is highest if they are the same.
+# Write the weights down yourself, and a transformer is no secret any more. This one does
+# what every LLM learns early on: it finds "A B" in the text so far, and after the next "A"
+# it says "B". A token's vector has four parts. Ids are in binary, with -1 for 0, so that
+# the dot product of two ids is highest if they are the same.
 #
 #     now      the id of this token
 #     before   the id of the token before it      (block 1 writes it)
 #     found    the id that should come next       (block 2 writes it)
 #     one      always 1
 #
-# Block 1: each token looks one back and copies that `now` into its own `before`. All keys
+# In block 1 each token looks one back and copies that `now` into its own `before`: all keys
 # are alike but for the rotation, and the query is the key turned back by one step.
-# Block 2: each token looks for its `now` among all `before`, and copies the `now` of the
-# token where it found it into `found`. With b bits the same id scores b, another at most
-# b - 2. The start of the text scores b - 1, and its `now` has no bits: who finds nothing
-# looks there, and learns nothing. Real LLMs have such an "attention sink", too.
+# In block 2 it looks for its `now` in every `before`, and copies the `now` of that token
+# into `found`. With b bits the same id scores b, another at most b - 2, and the start of
+# the text b - 1. Its `now` has no bits: who finds nothing looks there, and learns nothing.
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     """A transformer that looks for the last time a token was there, and says what followed.
 
-    `start` is the id with which texts begin. At its second time each token looks at the
-    one that followed it the first time:
+    `start` is the id with which texts begin. Of three tokens that come twice, each looks
+    the second time at the one that followed the first time:
 
     >>> head, looks, ids = induction_head(vocab_size=100), [], [0, 7, 33, 58, 7, 33, 58]
     >>> for place in range(len(ids)):
@@ -567,15 +506,14 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     >>> logits.index(max(logits))
     7
 
-    It has learned nothing by heart, so it goes on with a text that nobody ever wrote:
+    It goes on with texts that nobody ever wrote. Lesson 3's model has no chance there:
 
     >>> tokenizer, model = course_model()
     >>> head = induction_head(len(tokenizer), start=story_ids(tokenizer, [])[0])
-    >>> text = " green sister fast window seven house green"
-    >>> print(*generate(head, tokenizer, text, max_new_tokens=5, temperature=0))
+    >>> for either in (head, model):
+    ...     text = " green sister fast window seven house green"
+    ...     print(*generate(either, tokenizer, text, max_new_tokens=5, temperature=0))
      sister  fast  window  seven  house
-    >>> likely_next(text, tokenizer, model)         # lesson 3's model has no chance
-    [',', '.', ' in', ' and']
     """
     bits = max(1, (vocab_size - 1).bit_length())
     codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] for id in range(vocab_size)]
@@ -616,18 +554,17 @@ def worth(stories: list[str], tokenizer: Tokenizer, model: EmbeddingModel, share
           every: int = 1) -> tuple[float, float]:
     """Bits per byte of a model alone, and if it trusts the head a little.
 
-    Where the head has something to say, it gets 8 % of the probability, and the model
-    keeps 92 %. `every` looks at one token in so many, to be quick.
+    Where the head finds something, it gets 8 % of the probability. `every` looks at one
+    token in so many, to be quick.
 
     >>> tokenizer, model = course_model()
-    >>> seen, held_out = corpus_stories()
-    >>> alone, mixed = worth(held_out, tokenizer, model, every=4)
+    >>> alone, mixed = worth(corpus_stories()[1], tokenizer, model, every=4)
     >>> 0.02 < alone - mixed < 0.06
     True
 
     About 1.78 bits per byte become 1.75, by one head that was never trained: a story comes
-    back to its people and things, and lesson 3's model has forgotten them by then. A real
-    LLM has hundreds of heads, and has learned what each should look for.
+    back to its people and things, and lesson 3's model has forgotten them. A real LLM has
+    hundreds of heads, and has learned what each should look for.
     """
     head = induction_head(len(tokenizer), start=story_ids(tokenizer, [])[0])
     alone = mixed = 0.0
@@ -649,8 +586,9 @@ def worth(stories: list[str], tokenizer: Tokenizer, model: EmbeddingModel, share
 def multiplications(model: Transformer, position: int) -> int:
     """Count what the blocks multiply for the token at one position, thanks to the cache.
 
-    Every weight once, and a key and a value of each token in sight. Without the cache the
-    whole text would go through the blocks again. To write 200 tokens, one by one, it takes:
+    Every weight once, and a key and a value of each token in sight. Nobody looks ahead, so
+    the keys and values so far stay as they are. Without a cache the whole text would go
+    through the blocks again. To write 200 tokens, one by one, it takes:
 
     >>> head = induction_head(vocab_size=100)
     >>> cost = [multiplications(head, position) for position in range(200)]
@@ -658,12 +596,10 @@ def multiplications(model: Transformer, position: int) -> int:
     >>> f"{with_cache:,} with the cache, {without:,} without"
     '3,160,400 with the cache, 248,288,600 without'
 
-    And the logits are the same to the last bit. `logits` goes on from where its ids part from
-    the last ones: a chat is cheap, and to ask about another text is right.
+    And the logits are the same to the last bit:
 
-    >>> for ids in ([0], [0, 7], [0, 7, 33], [0, 7, 33, 7]):
-    ...     logits = head.logits(ids)                   # one token more each time
-    >>> logits == induction_head(vocab_size=100).logits(ids)
+    >>> one_by_one = [head.logits([0, 7, 33, 7][:count]) for count in (1, 2, 3, 4)]
+    >>> one_by_one[-1] == induction_head(vocab_size=100).logits([0, 7, 33, 7])
     True
     """
     count = 0
@@ -707,10 +643,9 @@ def exercise_3(answer: list[Vector]) -> str:
 
     They will be rotated. From position 2 to 30 the weight of the right token must be over 0.9.
     """
-    query, key = answer
-    keys = [rotate(key, position) for position in range(31)]
     for position in range(2, 31):
-        weights = attention_weights(rotate(query, position), keys[:position + 1])
+        keys = [rotate(answer[1], place) for place in range(position + 1)]
+        weights = attention_weights(rotate(answer[0], position), keys)
         if max(weights) != weights[-3]:
             return f"Position {position} looks {position - weights.index(max(weights))} back. What did block 1 do?"
         if weights[-3] <= 0.9:
@@ -724,13 +659,12 @@ def exercise_4(answer: Callable) -> str:
     It returns for each token what it brings home. Nobody looks ahead.
     """
     rng = random.Random(0)
-    for count in (1, 2, 7):
-        queries, keys, values = ([[rng.gauss(0, 1) for _ in range(3)] for _ in range(count)] for _ in "qkv")
-        given = answer(queries, keys, values)
-        for place, query in enumerate(queries):
-            right = attention(query, keys[:place + 1], values[:place + 1])
-            if len(given) != count or max(abs(x - y) for x, y in zip(given[place], right)) > 1e-9:
-                return f"Of {count} tokens, number {place + 1} should bring home {right}. Whom may it see?"
+    queries, keys, values = ([[rng.gauss(0, 1) for _ in range(3)] for _ in range(7)] for _ in "qkv")
+    given = answer(queries, keys, values)
+    for place, query in enumerate(queries):
+        right = attention(query, keys[:place + 1], values[:place + 1])
+        if len(given) != 7 or max(abs(x - y) for x, y in zip(given[place], right)) > 1e-9:
+            return f"Of 7 tokens, number {place + 1} should bring home {right}. Whom may it see?"
     return "Yes: this is what a graphics card computes for all tokens at once."
 
 
@@ -739,20 +673,19 @@ def exercise_5(answer: Callable) -> str:
 
     Say that the loss is dot(upstream, attention(query, keys, values)). By how much does it change if a number
     changes a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes
-    for all numbers of the query, the keys and the values, in their shapes. Begin with the values; then find
-    out what a change of one score does to all the weights.
+    for the query, the keys and the values, in their shapes. Begin with the values; then find out what a change
+    of one score does to all the weights.
     """
     rng = random.Random(0)
     upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
-    keys, values = rows[:5], rows[5:]
-    of_query, of_keys, of_values = answer(query, keys, values, upstream)
-    for name, vectors, slopes in (("values", values, of_values), ("query", [query], [of_query]), ("keys", keys, of_keys)):
+    of_query, of_keys, of_values = answer(query, rows[:5], rows[5:], upstream)
+    for name, vectors, slopes in (("values", rows[5:], of_values), ("query", [query], [of_query]), ("keys", rows[:5], of_keys)):
         for vector, row, place in ((vector, row, place) for vector, row in zip(vectors, slopes) for place in range(4)):
-            vector[place] += 1e-5
-            higher = dot(upstream, attention(query, keys, values))
-            vector[place] -= 2e-5
-            right = (higher - dot(upstream, attention(query, keys, values))) / 2e-5
-            vector[place] += 1e-5
+            losses = []
+            for step in (1e-5, -2e-5, 1e-5):
+                vector[place] += step
+                losses.append(dot(upstream, attention(query, rows[:5], rows[5:])))
+            right = (losses[0] - losses[1]) / 2e-5
             if len(slopes) != len(vectors) or not abs(row[place] - right) < 1e-6:
                 return f"Of the {name} one slope is {row[place]:.4f}, and by trying it out it is {right:.4f}."
     return "Yes: all 44 slopes are right."
@@ -767,22 +700,19 @@ for example: python3 lesson_5_transformer.py "The dog saw a cat. The dog ran."
 
 
 def show(text: str) -> None:
-    """What the hand-set head finds in a text, and its looks at the last 30 tokens."""
+    """Who looks at whom in a text, the last 30 tokens of it, and what should come next for that reason."""
     tokenizer = course_tokenizer()
     ids = story_ids(tokenizer, [text])[:-1]
-    tokens = ["(start)", *(tokenizer.decode([id]) for id in ids[1:])]
-    head, looks, rows = induction_head(len(tokenizer), ids[0]), [], []
+    head, looks, names = induction_head(len(tokenizer), ids[0]), [], [visible(tokenizer.decode([id])) for id in ids]
+    shown = [0, *range(max(1, len(ids) - 30), len(ids))]
     for place in range(len(ids)):
         head.logits(ids[:place + 1])
         looks += head.blocks[1].looks
-        found = looks[-1].index(max(looks[-1]))
-        if found:
-            comes = visible(tokens[place + 1]) if place + 1 < len(ids) else "?"
-            rows.append([visible(tokens[place]), visible(tokens[found]), comes])
-    print(table([["token", "followed last time by", "and now by"], *rows]) if rows else "No token is there twice.")
-    shown = [0, *range(max(1, len(ids) - 30), len(ids))]
-    print("\n" + draw_looks([tokens[row] for row in shown],
-                            [[looks[row][column] for column in shown if column <= row] for row in shown]))
+    found = [look.index(max(look)) for look in looks]
+    rows = [names[row] + (f"  then {names[found[row]]}?" if found[row] else "") for row in shown]
+    print(draw_looks(rows, [[looks[row][column] for column in shown if column <= row] for row in shown]))
+    print("It finds something to say {} times, and then {} times it is right.".format(
+        sum(map(bool, found)), sum(bool(at) and ids[at] == right for at, right in zip(found, ids[1:]))))
 
 
 if __name__ == "__main__":
