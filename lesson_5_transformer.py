@@ -10,10 +10,9 @@ Lesson 3's model sees only a few tokens. Two stories that end alike are one to i
  sea.
 
 To show it more is not enough, for how much a token counts depends on how far back it
-stands, and not on what it is. One wants to look back and to pick. That is attention, and
-you have met all its parts: a dot product, a softmax, a sum. Write it, and you know GPT-2,
-Llama and Mistral. They are one program with different settings, and it stands between
-the vectors of lesson 3 and the draw of lesson 4:
+stands, not on what it is. One wants to look back and to pick: that is attention, and you
+know its parts, a dot product, a softmax, a sum. Write it, and you know GPT-2, Llama and
+Mistral: one program with different settings, between lesson 3's vectors and lesson 4's draw.
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
 """
@@ -56,15 +55,10 @@ def attention_weights(query: Vector, keys: Matrix) -> Vector:
     return softmax([dot(query, key) / scale for key in keys])
 
 
-def weighted_sum(weights: Vector, vectors: Matrix) -> Vector:
-    """Mix vectors: each times its weight, then added up."""
-    return [dot(weights, column) for column in zip(*vectors)]
-
-
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     """Look at all keys, and bring home a mix of their values. This is all there is to it.
 
-    Nobody said where Tom stands; he is found by what he is. If there are two persons, the
+    Nobody said where Tom stands; he was found by what he is. If there are two persons, the
     look is shared, and " he" brings home the mean of what both have to tell:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0]]         # Tom, likes, Anna
@@ -74,14 +68,15 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
 
     Vaswani et al. 2017 built a model of little else: "Attention is all you need".
     """
-    return weighted_sum(attention_weights(query, keys), values)
+    weights = attention_weights(query, keys)
+    return [dot(weights, column) for column in zip(*values)]
 
 
 def draw_looks(tokens: list[str], looks: list[Vector]) -> str:
     """Draw who looks at whom: a row for each token, a block for each one that it may look at.
 
     A full block is a whole look, a lighter one a part, a dot next to nothing. Each name
-    stands at the head of its own column. Here every token has a query of its own:
+    stands at the head of its own column. Here every token asks a question of its own:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0], [4.0, 0.0]]
     >>> queries = [[3.0, 0.0], [0.0, 0.0], [0.0, 3.0], [3.0, 0.0]]
@@ -93,10 +88,9 @@ def draw_looks(tokens: list[str], looks: list[Vector]) -> str:
     . . ██ ·cars
     ▒▒. . ▒▒ ·he
 
-    " he" looks at Tom and at itself; " likes" asks nothing, and looks at all alike. Above the
-    staircase is nothing, for nobody looks ahead: token 3 gets only three keys. We predict
-    the next token, and whoever saw it would just copy it. A second gain: what was computed
-    for a token never changes when another comes.
+    " he" looks at Tom and itself; " likes" asks nothing, and looks at all alike. Nobody looks
+    ahead, so the upper half is missing: we predict the next token, and whoever saw it would
+    just copy it. And what was computed for a token never changes when another comes.
     """
     shades = [". ", "░░", "▒▒", "▓▓", "██"]
     rows = ["".join(shades[min(int(weight * 5), 4)] for weight in look) for look in looks]
@@ -113,12 +107,10 @@ def times(matrix: Matrix, vector: Vector) -> Vector:
 
     >>> times([[1.0, 1.0], [0.0, 2.0], [1.0, -1.0]], [3.0, 5.0])
     [8.0, 10.0, -2.0]
-
-    Lesson 6 brings a faster kind of matrix, for nearly all of a model's time goes by here.
     """
     if isinstance(matrix, list):
         return [dot(row, vector) for row in matrix]
-    return matrix.times(vector)
+    return matrix.times(vector)     # lesson 6 has a faster kind of matrix
 
 
 def add(a: Vector, b: Vector) -> Vector:
@@ -160,10 +152,10 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
 # %% Where does a token stand?
 
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
-    """How far each pair of numbers turns from one position to the next, in radians.
+    """How far each pair of numbers turns per position, in radians: clock hands, ever slower.
 
-    Positions are told like the time: by hands that go round, each slower than the last.
-    With eight numbers the speeds are 1, 0.1, 0.01 and 0.001.
+    >>> [round(speed, 4) for speed in speeds(8)]
+    [1.0, 0.1, 0.01, 0.001]
     """
     if dimensions % 2:
         raise ValueError(f"positions need pairs of numbers, and {dimensions} is odd")
@@ -173,8 +165,8 @@ def speeds(dimensions: int, base: float = 10000.0) -> Vector:
 def sinusoid(position: int, dimensions: int) -> Vector:
     """The position as a vector: sine and cosine of each hand of the clock.
 
-    Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" bring
-    home the same. So in 2017 a vector for its place was added to each token's:
+    Attention is a sum, and a sum has no order: from "dog bites man" and "man bites dog" one
+    brings home the same. So in 2017 a vector for its place was added to each token's:
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
     >>> for text in ([dog, bites, man], [man, bites, dog]):
@@ -349,12 +341,11 @@ class Block:
     feed_forward: list
 
     def __post_init__(self) -> None:
-        asks, asked = self.settings.heads, self.settings.key_value_heads
+        asks, asked, size = self.settings.heads, self.settings.key_value_heads, self.settings.head_dim
         rows = [len(part.matrix) for part in (self.query, self.key, self.value)]
-        if rows != [heads * self.settings.head_dim for heads in (asks, asked, asked)]:
+        if rows != [asks * size, asked * size, asked * size]:
             raise ValueError(f"query, key and value have {rows} rows, which do not fit the heads")
-        self.cache = [([], []) for _ in range(asked)]
-        self.looks = []     # how each head of the last token looked back, to be drawn
+        self.cache, self.looks = [([], []) for _ in range(asked)], []
 
     def attend(self, vector: Vector, position: int) -> Vector:
         """Put your own keys and values into the cache, then look back with every head."""
@@ -367,9 +358,9 @@ class Block:
         first = settings.first_visible(position)
         for head, query in enumerate(queries):
             keys, values = self.cache[head * settings.key_value_heads // settings.heads]
-            weights = attention_weights(settings.query_at(query, position), keys[first:])
-            found += weighted_sum(weights, values[first:])
-            self.looks.append([0.0] * first + weights)
+            look = settings.query_at(query, position), keys[first:]
+            found += attention(*look, values[first:])
+            self.looks.append(look)     # to be drawn
         return self.output(found)
 
     def think(self, vector: Vector, position: int) -> Vector:
@@ -494,7 +485,7 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     >>> head, looks, ids = induction_head(vocab_size=100), [], [0, 7, 33, 58, 7, 33, 58]
     >>> for place in range(len(ids)):
     ...     logits = head.logits(ids[:place + 1])
-    ...     looks += head.blocks[1].looks
+    ...     looks += [attention_weights(*look) for look in head.blocks[1].looks]
     >>> print(draw_looks(["start", "7", "33", "58", "7", "33", "58"], looks))
     ██ start
     ██.  7
@@ -707,7 +698,7 @@ def show(text: str) -> None:
     shown = [0, *range(max(1, len(ids) - 30), len(ids))]
     for place in range(len(ids)):
         head.logits(ids[:place + 1])
-        looks += head.blocks[1].looks
+        looks += [attention_weights(*look) for look in head.blocks[1].looks]
     found = [look.index(max(look)) for look in looks]
     rows = [names[row] + (f"  then {names[found[row]]}?" if found[row] else "") for row in shown]
     print(draw_looks(rows, [[looks[row][column] for column in shown if column <= row] for row in shown]))
