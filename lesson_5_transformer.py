@@ -11,8 +11,9 @@ Lesson 3's model sees only a few tokens. Two stories that end alike are one to i
 
 To show it more is not enough, for how much a token counts depends on how far back it
 stands, not on what it is. One wants to look back and to pick: that is attention, and you
-know its parts, a dot product, a softmax, a sum. Write it, and you know GPT-2, Llama and
-Mistral: one program with different settings, between lesson 3's vectors and lesson 4's draw.
+know its parts, a dot product, a softmax, a sum. In 2017 Vaswani and others built a model of
+little else, in "Attention is all you need", and GPT-2, Llama and Mistral are that model with
+other settings. It stands between the vectors of lesson 3 and the draw of lesson 4:
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
 """
@@ -65,8 +66,6 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0]]
     >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
     [20.0, 1.5]
-
-    Vaswani et al. 2017 built a model of little else: "Attention is all you need".
     """
     weights = attention_weights(query, keys)
     return [dot(weights, column) for column in zip(*values)]
@@ -105,8 +104,11 @@ def draw_looks(tokens: list[str], looks: list[Vector]) -> str:
 def times(matrix: Matrix, vector: Vector) -> Vector:
     """A matrix times a vector: each row asks one question, and the answers are a vector.
 
-    >>> times([[1.0, 1.0], [0.0, 2.0], [1.0, -1.0]], [3.0, 5.0])
-    [8.0, 10.0, -2.0]
+    Say that tokens have two numbers: a person? a verb? With this matrix for its query the
+    verb " sleeps" asks for a person:
+
+    >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
+    [5.0, 0.0]
     """
     if isinstance(matrix, list):
         return [dot(row, vector) for row in matrix]
@@ -120,14 +122,7 @@ def add(a: Vector, b: Vector) -> Vector:
 
 @dataclass
 class Linear:
-    """A matrix, and biases that are added to what it gives; many models have none.
-
-    Two numbers: a person? a verb? This query lets a verb, " sleeps", ask for a person:
-
-    >>> to_query = Linear([[0.0, 5.0], [0.0, 0.0]])
-    >>> to_query([0.0, 1.0])
-    [5.0, 0.0]
-    """
+    """A matrix, and biases that are added to what it gives; many models have none."""
     matrix: Matrix
     biases: Optional[Vector] = None
 
@@ -154,8 +149,7 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
     """How far each pair of numbers turns per position, in radians: clock hands, ever slower.
 
-    >>> [round(speed, 4) for speed in speeds(8)]
-    [1.0, 0.1, 0.01, 0.001]
+    For eight numbers it is 1, 0.1, 0.01 and 0.001.
     """
     if dimensions % 2:
         raise ValueError(f"positions need pairs of numbers, and {dimensions} is odd")
@@ -166,7 +160,8 @@ def sinusoid(position: int, dimensions: int) -> Vector:
     """The position as a vector: sine and cosine of each hand of the clock.
 
     Attention is a sum, and a sum has no order: from "dog bites man" and "man bites dog" one
-    brings home the same. So in 2017 a vector for its place was added to each token's:
+    brings home the same. So in 2017 a vector for its place was added to each token's. (GPT-2
+    learned a table of such vectors instead, and can't go beyond its last row.)
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
     >>> for text in ([dog, bites, man], [man, bites, dog]):
@@ -177,8 +172,6 @@ def sinusoid(position: int, dimensions: int) -> Vector:
     [1.71, 1.38]
     [1.14, 1.29]
     [1.37, 2.01]
-
-    GPT-2 learned a table of such vectors instead, and can't go beyond its last row.
     """
     angles = [position * speed for speed in speeds(dimensions)]
     return [wave(angle) for angle in angles for wave in (math.sin, math.cos)]
@@ -233,9 +226,7 @@ def sliding_window(position: int, size: int) -> int:
 # notebook, or after it wrote, the numbers are brought to a standard size.
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
-    """Scale the numbers so that the mean of their squares is 1.
-
-    Then each gets a weight, which is learned. epsilon is tiny, against a division by 0.
+    """Scale the numbers so that the mean of their squares is 1; then each gets a learned weight.
 
     >>> [round(number, 3) for number in rms_norm([3.0, 4.0], [1.0, 1.0], epsilon=1e-5)]
     [0.849, 1.131]
@@ -247,10 +238,7 @@ def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
 def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) -> Vector:
     """The same, after a shift to a mean of 0, and with biases (Ba, Kiros and Hinton 2016).
 
-    It came first. Zhang and Sennrich 2019 left the shift away, and nothing was lost.
-
-    >>> [round(x, 2) for x in layer_norm([100.0, 200.0, 300.0], [1.0] * 3, [0.0] * 3, 1e-5)]
-    [-1.22, 0.0, 1.22]
+    It came first. Zhang and Sennrich 2019 left the shift out, and nothing was lost.
     """
     mean = sum(vector) / len(vector)
     return add(rms_norm([x - mean for x in vector], weights, epsilon), biases)
@@ -403,30 +391,23 @@ class Transformer:
         """One score per token of the vocabulary, for the token after `ids`, as in lesson 3.
 
         So lesson 4's `generate` takes a transformer as it is. Only the last token needs the
-        output matrix. It goes on from where `ids` part from the ids before: whoever chats
-        pays only for what is new, and who asks about another text gets the right answer.
+        output matrix. Nothing is read again that the last `ids` began with, too.
 
         Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
         if not 0 < len(ids) <= len(ids if self.positions is None else self.positions):
             raise ValueError(f"the text has {len(ids)} tokens: too few, or more than there are positions")
         self.keep_beginning(ids)
-        for id in ids[len(self.ids):]:
-            vector = self.read(id)
+        for position in range(len(self.ids), len(ids)):
+            vector = lookup(self.embeddings, [ids[position]])[0]
+            if self.positions is not None:
+                vector = add(vector, self.positions[position])
+            for block in self.blocks:
+                vector = block.step(vector, position)
+            self.ids.append(ids[position])
         if self.last_norm is not None:
             vector = self.settings.norm(vector, *self.last_norm, self.settings.epsilon)
         return times(self.embeddings if self.output is None else self.output, vector)
-
-    def read(self, id: int) -> Vector:
-        """Take one more token through all the blocks."""
-        position = len(self.ids)
-        vector = lookup(self.embeddings, [id])[0]
-        if self.positions is not None:
-            vector = add(vector, self.positions[position])
-        for block in self.blocks:
-            vector = block.step(vector, position)
-        self.ids.append(id)
-        return vector
 
     def keep_beginning(self, ids: list[int]) -> None:
         """Forget all but the longest beginning that these ids share with the last ones."""
@@ -505,25 +486,26 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     ...     text = " green sister fast window seven house green"
     ...     print(*generate(either, tokenizer, text, max_new_tokens=5, temperature=0))
      sister  fast  window  seven  house
+    ,  and  the  dog .
     """
-    bits = max(1, (vocab_size - 1).bit_length())
+    bits = max(2, (vocab_size - 1).bit_length())
     codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] for id in range(vocab_size)]
-    size, pairs, sharp = bits + 1, bits + 6, 200_000.0    # so that softmax takes only the best
+    size, pairs, sharp = bits + 1, bits + 6, 200_000.0      # so that softmax takes only the best
     before, found, one = size, 2 * size, 3 * size
-    at = partial(rotate, base=10.0 ** pairs)        # pair i turns by 1/10^i a step
+    at = partial(rotate, base=10.0 ** pairs)                # pair i turns by 1/10^i a step
     settings = Settings(one + 1, head_dim=2 * pairs, epsilon=0.0, query_at=at, key_at=at)
-    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)       # block 1 needs the pairs that turn fast
+    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)               # block 1 needs the fast pairs
     queries = {(row, one): sharp * x for row, x in enumerate(at(key, -1))}
     look_back = _block(settings, size, queries, {(row, one): x for row, x in enumerate(key)}, before)
-    queries = {(5 + bit, bit): sharp for bit in range(bits)}      # block 2, those that hardly turn
+    queries = {(5 + bit, bit): sharp for bit in range(bits)}        # block 2, the slow ones
     keys = {(5 + bit, before + bit): 1.0 for bit in range(bits)}
     queries[5 + bits, one], keys[5 + bits, bits] = sharp * (bits - 1) / math.sqrt(bits), 1.0
-    queries[3 + pairs, one], keys[3, one] = sharp * 0.9, 1.0      # of several the latest wins
+    queries[3 + pairs, one], keys[3, one] = sharp * 0.9, 1.0        # of several the latest wins
     look_up = _block(settings, 2 * size, queries, keys, found)
-    now = [code + [0.0] for code in codes]
-    now[start] = [0.0] * bits + [math.sqrt(bits)]
-    return Transformer(settings, [code + [0.0] * 2 * size + [1.0] for code in now], [look_back, look_up],
-                       [[1.0] * (one + 1)], [[0.0] * found + [10 * x for x in code] + [0.0] * 2 for code in codes])
+    output = [[0.0] * found + [10 * x for x in code] + [0.0] * 2 for code in codes]
+    embeddings = [code + [0.0] * (2 * size + 1) + [1.0] for code in codes]
+    embeddings[start][:size] = [0.0] * bits + [math.sqrt(bits)]
+    return Transformer(settings, embeddings, [look_back, look_up], [[1.0] * (one + 1)], output)
 
 
 def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: int) -> Block:
@@ -531,10 +513,9 @@ def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: 
     def fill(rows: int, columns: int, entries: dict[tuple[int, int], float]) -> Linear:
         return Linear([[entries.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
 
-    wide, high, size = settings.dimensions, settings.head_dim, (settings.dimensions - 1) // 3
+    wide, high, size = settings.dimensions, settings.head_dim, range((settings.dimensions - 1) // 3)
     norm = [[math.sqrt(squares / wide)] * wide]     # all vectors are of one length, so this undoes the norm
-    copy = fill(high, wide, {(i, i): 1.0 for i in range(size)})
-    paste = fill(wide, high, {(target + i, i): 1.0 for i in range(size)})
+    copy, paste = fill(high, wide, {(i, i): 1.0 for i in size}), fill(wide, high, {(target + i, i): 1.0 for i in size})
     no_thought = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
     return Block(settings, norm, fill(high, wide, queries), fill(high, wide, keys), copy, paste, norm, no_thought)
 
@@ -691,19 +672,20 @@ for example: python3 lesson_5_transformer.py "The dog saw a cat. The dog ran."
 
 
 def show(text: str) -> None:
-    """Who looks at whom in a text, the last 30 tokens of it, and what should come next for that reason."""
+    """Who looks at whom in the last 30 tokens of a text, and what should come next for that reason."""
     tokenizer = course_tokenizer()
     ids = story_ids(tokenizer, [text])[:-1]
-    head, looks, names = induction_head(len(tokenizer), ids[0]), [], [visible(tokenizer.decode([id])) for id in ids]
-    shown = [0, *range(max(1, len(ids) - 30), len(ids))]
+    head, looks = induction_head(len(tokenizer), ids[0]), []
     for place in range(len(ids)):
         head.logits(ids[:place + 1])
         looks += [attention_weights(*look) for look in head.blocks[1].looks]
     found = [look.index(max(look)) for look in looks]
-    rows = [names[row] + (f"  then {names[found[row]]}?" if found[row] else "") for row in shown]
-    print(draw_looks(rows, [[looks[row][column] for column in shown if column <= row] for row in shown]))
-    print("It finds something to say {} times, and then {} times it is right.".format(
-        sum(map(bool, found)), sum(bool(at) and ids[at] == right for at, right in zip(found, ids[1:]))))
+    shown, names = [0, *range(max(1, len(ids) - 30), len(ids))], [tokenizer.decode([id]) for id in ids]
+    drawn = draw_looks([names[row] for row in shown], [[looks[row][at] for at in shown if at <= row] for row in shown])
+    for row, line in zip(shown, drawn.splitlines()):
+        print(line, f"(next: {visible(names[found[row]])})" if found[row] else "")
+    right = sum(bool(at) and ids[at] == id for at, id in zip(found, ids[1:]))
+    print(f"The head finds something for {sum(map(bool, found))} of {len(ids) - 1} tokens; {right} times it came so.")
 
 
 if __name__ == "__main__":
