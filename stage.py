@@ -114,14 +114,31 @@ def show_ids(tokens: Iterable[str], ids: Iterable, width: Optional[int] = None) 
     车
     2
     """
-    rows, room = [["", ""]], window() if width is None else width
+    room = window() if width is None else width
+    rows, used = [], room + 1
     for token, id in zip(map(visible, tokens), map(str, ids)):
-        size = max(display_width(token), display_width(id)) + 2
-        if rows[-1][0] and display_width(rows[-1][0]) + size - 2 > room:
-            rows.append(["", ""])
-        for place, cell in enumerate((token, id)):
-            rows[-1][place] += cell + " " * (size - display_width(cell))
-    return "\n\n".join(f"{top.rstrip()}\n{bottom.rstrip()}" for top, bottom in rows)
+        for part in _fold(token, room):
+            size = max(display_width(part), display_width(id))
+            if used + size > room:
+                rows.append(["", ""])
+                used = 0
+            for place, cell in enumerate((part, id)):
+                rows[-1][place] += cell + " " * (size + 2 - display_width(cell))
+            used += size + 2
+            id = ""
+    return "\n\n".join(f"{top.rstrip()}\n{bottom.rstrip()}".rstrip() for top, bottom in rows)
+
+
+def _fold(token: str, room: int) -> list[str]:
+    """A token in parts that fit the window: one, unless it is very long."""
+    parts, used = [""], 0
+    for character in token:
+        if used + display_width(character) > room:
+            parts.append("")
+            used = 0
+        parts[-1] += character
+        used += display_width(character)
+    return parts
 
 
 def bar(share: float, width: int = 24) -> str:
@@ -367,6 +384,7 @@ class _Player(doctest.DocTestRunner):
         """Print code, in colour on a terminal; a line that is too long goes on further in."""
         if not code:
             return
+        self.line("")
         room = window()
         for line in code.split("\n"):
             indent = " " * (len(line) - len(line.lstrip()) + 8)

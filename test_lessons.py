@@ -118,37 +118,111 @@ def test_what_the_slides_get_wrong_is_shown_where_the_readme_says():
 
 # --- lesson 1 --------------------------------------------------------------------------------
 
-def test_the_three_tokenizers_join_back_to_any_text():
+def test_all_cutters_join_back_to_any_text():
     texts = [*random_texts(1000, surrogates=True), "", " " * 50_000, "x" * 50_000, "a. " * 20_000]
     for text in texts:
-        for tokenize in one.TOKENIZERS.values():
-            tokens = tokenize(text)
-            assert "".join(tokens) == text
-            assert "" not in tokens
+        for cut in one.CUTTERS.values():
+            tokens = cut(text)
+            assert "".join(tokens) == text and "" not in tokens
             vocabulary = one.build_vocabulary(tokens)
             assert one.ids_to_tokens(one.tokens_to_ids(tokens, vocabulary), vocabulary) == tokens
-        assert "".join(one.subword_tokens(text, ["a", "ab", "  ", ""])) == text
+        words = one.word_tokens(text)
+        assert one.subword_tokens(text, words) == words
+        assert one.subword_tokens(text, [""]) == list(text)
 
 
-def test_shown_tokens_hold_nothing_that_a_terminal_obeys():
-    for text in random_texts(1000, surrogates=True):
-        for color in (False, True):
-            shown = one.show_tokens(one.letter_tokens(text), color)
-            without_color = re.sub("\033\\[[0-9;]*m", "", shown) if color else shown
-            assert all(character.isprintable() for character in without_color)
+def test_subwords_are_the_longest_that_fit():
+    rng = random.Random(2)
+    for _ in range(500):
+        text = "".join(rng.choices("ab 车", k=30))
+        pieces = ["".join(rng.choices("ab 车", k=rng.randrange(1, 5))) for _ in range(rng.randrange(8))]
+        longest_first = sorted(pieces, key=len, reverse=True)
+        assert one.subword_tokens(text, pieces) == re.findall("|".join([*longest_first, "."]), text)
 
 
-def test_neighbouring_tokens_differ_in_colour():
-    colors = re.findall("\033\\[30;48;5;([0-9]+)m", one.show_tokens(["a"] * 20, color=True))
-    assert len(colors) == 20 and all(a != b for a, b in zip(colors, colors[1:]))
+def test_a_vocabulary_numbers_by_first_appearance_and_has_an_id_for_the_unknown():
+    for text in random_texts(200, surrogates=True):
+        vocabulary = one.build_vocabulary([*text, "<UNK>", *text])
+        assert list(vocabulary.values()) == list(range(len(set(text)) + 1))
+        assert list(vocabulary)[:-1] == sorted(set(text), key=text.index) and one.build_vocabulary(list(text)) == vocabulary
+    assert one.build_vocabulary(["<UNK>", "a"]) == {"<UNK>": 0, "a": 1}
 
 
 def test_vocabulary_errors():
-    with pytest.raises(ValueError, match="no token 'x'"):
-        one.tokens_to_ids(["x"], {"a": 0})
-    for wrong in (-1, 2, "0", 0.5):
+    with pytest.raises(ValueError, match="no id for 'x'"):
+        one.tokens_to_ids(["a", "x"], {"a": 0})
+    for wrong in (-1, 2, "0", 0.5, None):
         with pytest.raises(ValueError, match="has no id"):
-            one.ids_to_tokens([wrong], {"a": 0, "<UNK>": 1})
+            one.ids_to_tokens([0, wrong], {"a": 0, "<UNK>": 1})
+
+
+def test_stories_are_parted_by_empty_lines_or_else_by_lines():
+    stories = [f"Story {number}.\nIts second line." for number in range(23)]
+    for gap in ("\n\n", "\n\n\n\n", "\n \t\n", "\n\n  \n"):
+        assert one.split_stories(gap + gap.join(stories) + gap) == (stories[:21], stories[21:])
+    lines = "\n\n".join(stories[:9]).replace("\n\n", "\n \n")
+    assert one.split_stories(lines) == (lines.replace(" \n", "").split("\n")[:17], ["Its second line."])
+    for text in ("", "\n" * 50, "one\n" * 9, "one\n\n" * 9):
+        with pytest.raises(ValueError, match="ten stories or more, parted by empty lines"):
+            one.split_stories(text)
+    seen, held_out = one.corpus_stories()
+    assert "\n\n".join([*seen, *held_out]) == one.read_text(one.CORPUS).strip()
+
+
+def test_the_company_of_all_tokens_is_every_pair():
+    tokens = one.word_tokens(one.read_text(one.CORPUS)[:20_000])
+    pairs = Counter(zip(tokens, tokens[1:]))
+    for token in set(tokens):
+        company = one.companions(tokens, token, None)
+        assert {(token, after): count for after, count in company} == {pair: n for pair, n in pairs.items() if pair[0] == token}
+        assert [count for _, count in company] == sorted((count for _, count in company), reverse=True)
+
+
+@pytest.mark.skipif(not (DATA / "qwen2.5" / "tokenizer.json").exists(), reason="needs Qwen2.5's tokenizer")
+def test_the_numbers_of_the_first_page_are_those_of_qwen():
+    tokenizer = two.Tokenizer.load(DATA / "qwen2.5" / "tokenizer.json")
+    ids = re.search(r"\n    How .*\n((?: +\d+)+)\n", one.__doc__).group(1)
+    assert tokenizer.encode("How many r are there in strawberry?") == [int(id) for id in ids.split()]
+    english = tokenizer.encode("All human beings are born free and equal in dignity and rights.")
+    greek = tokenizer.encode("Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα δικαιώματα.")
+    assert f"{len(english)} tokens in English, but {len(greek)} in Greek" in " ".join(one.__doc__.split())
+    for entry, id in one.QWEN_ENTRIES.items():
+        assert tokenizer.decode([id]) == one.plain_token(entry)
+    assert len(tokenizer) == 151665 and len(tokenizer.merges) == 151387
+
+
+@pytest.mark.parametrize("columns", [24, 80])
+def test_a_text_of_your_own_is_shown_with_an_id_under_each_token(columns):
+    text = "The cat is 车 🌲 zzz. " + "It is as long as " + "the very " * 20 + "end.\n"
+    said = run("lesson_1_tokens.py", "-", stdin=text, COLUMNS=str(columns), PYTHONIOENCODING="utf-8").stdout
+    ways = re.split(r"(?m)^(\w+): \d+, unknown to the stories: (\d+)\n", said.partition("\n           tokens ")[0])[1:]
+    assert ways[::3] == ["sentences", "words", "letters", "subwords"] and ways[1::3] == ["2", "1", "0", "0"]
+    for shown, unknown in zip(ways[2::3], ways[1::3]):
+        blocks = [block.split("\n") for block in shown.strip("\n").split("\n\n")]
+        assert max(map(stage.display_width, chain(*blocks))) <= columns
+        assert " ".join(chain(*(block[1:] for block in blocks))).split().count("<UNK>") == int(unknown)
+        for block in blocks:
+            starts = [[stage.display_width(line[:word.start()]) for word in re.finditer(r"\S+", line)] for line in block]
+            assert starts[-1] == starts[0][-len(starts[-1]):]       # the first part of a line may end a token
+    assert run("lesson_1_tokens.py", "").returncode == 0
+
+
+def test_hints_of_lesson_1_fit_whatever_is_given():
+    for number, asked in ((1, "5 strings"), (2, "7 whole numbers"), (3, "8 strings")):
+        exercise = getattr(one, f"exercise_{number}")
+        for answer in ("bandana", "0123121", 7, None, [], {}, print, [0] * 6, ["0"] * 7, [0.5], [["Is"]], [" dog"] * 9, b"0123121"):
+            assert exercise(answer).startswith(f"Write a list of {asked}.")
+    assert "'Yes.', number 5 " in one.exercise_1(["Is", " it", " red?", " ", "Yes."])
+    assert "0, number 4 " in one.exercise_2([0, 1, 2, 0, 1, 2, 1])
+    for answer in ([], "text", 1, None):
+        assert one.exercise_4(answer).startswith("Write a function") and one.exercise_5(answer).startswith("Write a function")
+    for given in ("0.75", None, [0.75], math.nan, 1):
+        assert "0.75 is right" in one.exercise_4(lambda tokens, vocabulary: given)
+    assert one.exercise_5(one.word_tokens).endswith("2,138 of them distinct. Only 1,400 distinct ones are allowed.")
+    assert one.exercise_5(list).endswith("80 of them distinct. Only 17,000 tokens are allowed.")
+    assert "two words" in one.exercise_5(one.sentence_tokens) and "joins back" in one.exercise_5(str.split)
+    for given in (None, 3, "text", [1]):
+        assert "not a list that joins back" in one.exercise_5(lambda text: given)
 
 
 # --- the player ------------------------------------------------------------------------------
