@@ -3,17 +3,22 @@
 It knows nothing of the lessons, and you need not open it to follow them.
 """
 
+import codecs
 import contextlib
 import hashlib
 import json
 import math
 import os
+import re
 import struct
 import tempfile
 import threading
+import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, groupby
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator, Union
+from typing import BinaryIO, Iterable, Iterator, Optional, Union
 
 Vector = list[float]
 
@@ -43,12 +48,432 @@ def write_whole(path: Union[str, Path], data: bytes) -> None:
             beside.unlink()
 
 
+# %% tokenizer.json
+
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a tokenizer.json prescribes beside its tokens and merges."""
+    patterns: tuple[str, ...] = (GPT2_PATTERN,)     # a text is split by the first, each part by the second, and so on
+    nfc: bool = False                       # is é to be one character, never e and an accent?
+    ignore_merges: bool = False             # is a word that is a token never merged?
+    always: frozenset[str] = frozenset()    # the added tokens that are cut out even if nobody allowed it
+    normalized: frozenset[str] = frozenset()    # the added tokens that are looked for after NFC, not before
+    first_ids: tuple[int, ...] = ()         # what the post_processor puts before a text
+
+
+# What each part of a tokenizer.json may say: one of some values, or anything of a type. Whatever else a file
+# says, it is refused: it might change the ids, and nobody would notice.
+_FLAG, _ANYTHING = (False, True), object
+_BYTE_LEVEL = {"add_prefix_space": _FLAG, "trim_offsets": _FLAG, "use_regex": _FLAG}
+_AROUND = {"sep": list, "cls": list}
+_MAY_SAY = {
+    "file": {"version": ("1.0",), "truncation": (None,), "padding": (None,), "added_tokens": _ANYTHING, "normalizer": _ANYTHING,
+             "pre_tokenizer": _ANYTHING, "post_processor": _ANYTHING, "decoder": _ANYTHING, "model": dict},
+    "model": {"type": ("BPE",), "dropout": (None, 0), "unk_token": _ANYTHING, "continuing_subword_prefix": (None, ""),
+              "end_of_word_suffix": (None, ""), "fuse_unk": (None, *_FLAG), "byte_fallback": (None, False),
+              "ignore_merges": (None, *_FLAG), "vocab": dict, "merges": list},
+    "added token": {"id": int, "content": str, "single_word": (False,), "lstrip": (False,), "rstrip": (False,),
+                    "normalized": _FLAG, "special": _FLAG},
+    "normalizer": {"NFC": {}},
+    "pre_tokenizer": {"Split": {"pattern": dict, "behavior": ("Isolated",), "invert": (False,)},
+                      "Digits": {"individual_digits": _FLAG},
+                      "ByteLevel": {**_BYTE_LEVEL, "add_prefix_space": (False,)}},
+    "post_processor": {"ByteLevel": _BYTE_LEVEL, "TemplateProcessing": {"single": list, "pair": list, "special_tokens": dict},
+                       "BertProcessing": _AROUND, "RobertaProcessing": {**_AROUND, "trim_offsets": _FLAG, "add_prefix_space": _FLAG}},
+    "decoder": {"ByteLevel": _BYTE_LEVEL},
+}
+
+
+def read_tokenizer(path: Union[str, Path]) -> tuple[dict[Pair, int], dict[str, int], dict[bytes, int], Rules]:
+    """Read a tokenizer.json of byte-level BPE: merges, added tokens, vocabulary and rules.
+
+    Raises ValueError, with the part that is to blame, for a file that is damaged or
+    asks for something that would give other ids here.
+    """
+    data = Path(path).read_bytes()
+    try:
+        return _read_file(json.loads(data))
+    except KeyError as error:
+        reason = f"it has no {error.args[0]!r}"
+    except (TypeError, AttributeError, IndexError, RecursionError) as error:
+        reason = f"it is not built like one ({error})"
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(f"{path} can't be opened as a tokenizer.json: {reason}")
+
+
+def _read_file(file: dict) -> tuple[dict[Pair, int], dict[str, int], dict[bytes, int], Rules]:
+    _check(file, "", "file")
+    model, added = file["model"], file.get("added_tokens") or []
+    _check(model, "model", "model")
+    vocabulary = _read_vocabulary(model["vocab"], {token["content"] for token in added})
+    special_tokens = _read_added(added, model["vocab"])
+    _steps(file.get("decoder"), "decoder", "decoders")
+    rules = Rules(patterns=_read_patterns(_steps(file.get("pre_tokenizer"), "pre_tokenizer", "pretokenizers")),
+                  nfc=bool(_steps(file.get("normalizer"), "normalizer", "normalizers")),
+                  ignore_merges=bool(model.get("ignore_merges")),
+                  always=frozenset(token["content"] for token in added if not token.get("special")),
+                  normalized=frozenset(token["content"] for token in added if token.get("normalized")),
+                  first_ids=_read_first_ids(_steps(file.get("post_processor"), "post_processor", "processors")))
+    known = {*vocabulary.values(), *special_tokens.values()}
+    _require(known.issuperset(rules.first_ids), "its post_processor puts an id first that no token has")
+    return _read_merges(model["merges"], model["vocab"]), special_tokens, vocabulary, rules
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
+
+
+def _check(part: dict, name: str, kind: str, allowed: Optional[dict] = None) -> None:
+    """Refuse a part that says anything but what the table allows."""
+    allowed, prefix = allowed or _MAY_SAY[kind], f"its {name} " if name else "it "
+    for key, value in part.items():
+        rule = allowed.get(key, ())
+        fits = value in rule if isinstance(rule, tuple) else isinstance(value, rule)
+        if not fits or rule is int and isinstance(value, bool):
+            raise ValueError(f"{prefix}asks for {key} {str(value)[:40]!r}" + ("" if rule else ", which is not known here"))
+
+
+def _steps(part: Optional[dict], kind: str, key: str) -> list[dict]:
+    """A part of the file is nothing, one step, or a sequence of parts; each step is checked."""
+    if part is None:
+        return []
+    if part["type"] == "Sequence":
+        _check(part, kind, kind, {"type": str, key: list})
+        return [step for inner in part[key] for step in _steps(inner, kind, key)]
+    _require(part["type"] in _MAY_SAY[kind], f"its {kind} {part['type']!r} is not one of {list(_MAY_SAY[kind])}")
+    _check(part, f"{kind} {part['type']}", kind, {"type": str, **_MAY_SAY[kind][part["type"]]})
+    return [part]
+
+
+def _read_vocabulary(ids: dict[str, int], added: set[str]) -> dict[bytes, int]:
+    """Turn the letters of each token back into bytes; an added token may stand there as it is."""
+    _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) and max(ids.values()) < 2 ** 32,
+             "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
+    _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
+    vocabulary = {}
+    for letters, id in ids.items():
+        try:
+            vocabulary[letters_to_bytes(letters)] = id
+        except ValueError:
+            _require(letters in added, f"the token {letters!r} in its vocabulary is not in byte letters")
+            vocabulary[letters.encode("utf-8")] = id
+    _require(len(vocabulary) == len(ids), "two tokens in its vocabulary stand for the same bytes")
+    missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
+    _require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
+    return vocabulary
+
+
+def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
+    """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
+    _require({*map(type, merges)} <= {str, list}, "its merges are neither texts nor lists")
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    _require({*map(len, pairs)} <= {2}, "one of its merges is not a pair")
+    try:
+        read = {(ids[left], ids[right]): ids[left + right] for left, right in pairs}
+    except KeyError as error:
+        raise ValueError(f"a merge needs the token {error.args[0]!r}, which is not in its vocabulary") from None
+    _require(len(read) == len(merges), "it lists a merge twice")
+    return read
+
+
+def _read_added(added: list[dict], ids: dict[str, int]) -> dict[str, int]:
+    """Each added token needs a text, and the id that it would be given."""
+    taken, following = set(ids.values()), len(ids)
+    for token in added:
+        content, id = token["content"], token["id"]
+        _check(token, f"added token {content!r}", "added token")
+        _require(id >= 0 and content != "", f"its added token {content!r} with id {id!r} is not one")
+        _require(id not in taken or ids.get(content) == id, f"its added token {content!r} has the id of another token")
+        _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
+                 f"its added token {content!r} is to be normalized, and is not in NFC")
+        _require(id == ids.get(content, following),
+                 f"its added token {content!r} has the id {id}, and {ids.get(content, following)} was to be next")
+        following += content not in ids
+        taken.add(id)
+    return {token["content"]: token["id"] for token in added}
+
+
+def _read_patterns(steps: list[dict]) -> tuple[str, ...]:
+    """The patterns by which the text is split, one after the other; the last step makes bytes."""
+    _require(bool(steps) and steps[-1]["type"] == "ByteLevel", "its pre_tokenizer does not end with ByteLevel")
+    patterns = []
+    for step in steps[:-1]:
+        _require(step["type"] != "ByteLevel", "its pre_tokenizer has two steps of ByteLevel")
+        if step["type"] == "Digits":
+            patterns.append(r"\p{N}" if step["individual_digits"] else r"\p{N}+")
+        else:
+            _require(step["behavior"] == "Isolated" and list(step["pattern"]) == ["Regex"], "its Split has no Regex")
+            patterns.append(step["pattern"]["Regex"])
+    patterns += [GPT2_PATTERN] if steps[-1].get("use_regex", True) else []
+    for pattern in patterns:
+        pattern.encode("utf-8")
+        compile_pattern(pattern, "")
+    return tuple(patterns)
+
+
+def _read_first_ids(steps: list[dict]) -> tuple[int, ...]:
+    """The ids of the special tokens that a TemplateProcessing puts before the text."""
+    templates = [step for step in steps if step["type"] == "TemplateProcessing"]
+    _require(len(templates) < 2, "its post_processor has two templates")
+    ids = []
+    for template in templates:
+        for piece in template["single"]:
+            if "SpecialToken" not in piece:
+                break
+            ids += template["special_tokens"][piece["SpecialToken"]["id"]]["ids"]
+    return tuple(ids)
+
+
+def write_tokenizer(path: Union[str, Path], merges: dict[Pair, int], special_tokens: dict[str, int],
+                    vocabulary: dict[bytes, int], rules: Rules) -> None:
+    """Write a tokenizer.json, which Hugging Face `tokenizers` opens; takes what `read_tokenizer` gives."""
+    letters = byte_letters()
+    names = {id: "".join([letters[byte] for byte in token]) for token, id in vocabulary.items()}
+    names.update({id: token for token, id in special_tokens.items() if id in names})
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    splits = [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+              for pattern in rules.patterns]
+    added = [{"id": id, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+              "normalized": token in rules.normalized, "special": token not in rules.always}
+             for token, id in special_tokens.items()]
+    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+             "ignore_merges": rules.ignore_merges, "vocab": {name: id for id, name in names.items()},
+             "merges": [f"{names[left]} {names[right]}" for left, right in merges]}
+    write_whole(path, json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": {"type": "NFC"} if rules.nfc else None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
+        "post_processor": _template(rules.first_ids, {**names, **{id: token for token, id in special_tokens.items()}})
+        if rules.first_ids else byte_level, "decoder": byte_level, "model": model,
+    }, ensure_ascii=False, indent=1).encode("utf-8"))
+
+
+def _template(first_ids: Iterable[int], names: dict[int, str]) -> dict:
+    """The post_processor that puts some tokens before a text."""
+    first = [{"SpecialToken": {"id": names[id], "type_id": 0}} for id in first_ids]
+    text, second = ({"Sequence": {"id": letter, "type_id": place}} for place, letter in enumerate("AB"))
+    tokens = {names[id]: {"id": names[id], "ids": [id], "tokens": [names[id]]} for id in first_ids}
+    return {"type": "TemplateProcessing", "single": [*first, text], "pair": [*first, text, *first, second], "special_tokens": tokens}
+
+
+@lru_cache(maxsize=1)
+def byte_letters() -> dict[int, str]:
+    """The letter that stands for each byte: 188 bytes have one of their own, the others get those from 256 on.
+
+    >>> byte_letters()[ord("a")], byte_letters()[ord(" ")], byte_letters()[ord("\\n")]
+    ('a', 'Ġ', 'Ċ')
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    moved = [byte for byte in range(256) if byte not in printable]
+    return {**{byte: chr(byte) for byte in printable}, **{byte: chr(256 + place) for place, byte in enumerate(moved)}}
+
+
+def letters_to_bytes(letters: str) -> bytes:
+    """Turn the letters of a token back into its bytes.
+
+    >>> letters_to_bytes("Ġè½¦").decode("utf-8")
+    ' 车'
+
+    Raises ValueError for a character that is no such letter.
+    """
+    return codecs.charmap_encode(letters, "strict", _bytes_of_letters())[0]
+
+
+@lru_cache(maxsize=1)
+def _bytes_of_letters() -> dict[int, int]:
+    return {ord(letter): byte for byte, letter in byte_letters().items()}
+
+
+def check_name(token: str, id: int, vocabulary: dict[bytes, int]) -> None:
+    """A tokenizer.json can't hold an added token that reads like another token in byte letters.
+
+    Raises ValueError for such a token.
+    """
+    try:
+        same = letters_to_bytes(token)
+    except ValueError:
+        return
+    if same != token.encode("utf-8") or vocabulary.get(same, id) != id:
+        raise ValueError(f"the added token {token!r} would be read as byte letters, as the token {same!r}; choose another")
+
+
+# %% Cut a text by the rules of its tokenizer
+
+def cut_text(text: str, special_tokens: dict[str, int], rules: Rules,
+             allowed: Union[str, Iterable[str]]) -> Iterator[Union[int, list[str]]]:
+    """Cut a text as Hugging Face does: the id of each special token that is allowed, and lists of words between them.
+
+    >>> list(cut_text("The cat<end>!", {"<end>": 256}, Rules(), "all"))
+    [['The', ' cat'], 256, ['!']]
+    """
+    if isinstance(allowed, str) and allowed != "all":
+        raise ValueError(f'allowed_special is a set of tokens or "all", not {allowed!r}')
+    names = special_tokens.keys() & (special_tokens if allowed == "all" else rules.always.union(allowed))
+    late = frozenset(names & rules.normalized)
+    for place, part in enumerate(cut_out(text, frozenset(names - late))):
+        if place % 2:
+            yield special_tokens[part]
+            continue
+        part = unicodedata.normalize("NFC", part) if rules.nfc else part
+        for inner_place, piece in enumerate(cut_out(part, late)):
+            yield special_tokens[piece] if inner_place % 2 else _words(piece, rules.patterns)
+
+
+def _words(text: str, patterns: Iterable[str]) -> list[str]:
+    words = [text]
+    for pattern in patterns:
+        words = list(filter(None, chain.from_iterable(map(compile_pattern(pattern, text).split, words))))
+    return words
+
+
+def cut_out(text: str, names: frozenset[str]) -> list[str]:
+    """Cut a text before and after each of the names; every second part is a name, and the longest name wins.
+
+    >>> cut_out("one<a>two", frozenset(["<a>"]))
+    ['one', '<a>', 'two']
+    """
+    return _pattern_of(names).split(text) if names else [text]
+
+
+@lru_cache(maxsize=16)
+def _pattern_of(names: frozenset[str]) -> "re.Pattern[str]":
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+
+
+# %% The split patterns of tokenizers
+
+# What a pattern may be made of: what Python's re and Hugging Face's Oniguruma read in the same way, and what is
+# turned below into what re reads. All else is refused.
+_ESCAPE = r"\\(?:[nrtfva]|u[0-9a-fA-F]{4}|[^\w\s]| )"
+_CATEGORY = r"\\[pP]\{\^?(?:L[ulmto]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?)\}|\\[sSdD]"
+_MEMBER = rf"(?:{_ESCAPE}|&(?!&)|\|(?!\|)|~(?!~)|[^\\\[\]&|~-])"
+_IN_CLASS = re.compile(rf"(?P<member>{_CATEGORY})|(?P<end>\])|(?P<plain>{_MEMBER}(?:-{_MEMBER})?|-(?=\]))")
+# In any case, "ss" is ß too, "fi" may be one sign, and "i" is what Turkish makes of it: these are refused.
+_ANY_CASE = r"\(\?i:(?ai:(?:\||'?(?:(?![a-z]*(?:ss|st|f[fil]|i))[a-z]+|\[[a-hj-z]+\])(?=[|)]))*)\)(?![*+{]|\(\?i)"
+_QUANTIFIER = r"(?:[?*+]\??|\{\d+\}(?!\?)|\{\d+,\d*\}\??|\{,\d+\}\??)(?!\+)"
+_OUTSIDE = re.compile(rf"(?P<category>{_CATEGORY})|(?P<begin>\[\^?(?:-|(?!\])))|(?P<any>{_ANY_CASE})"
+                      r"|(?P<open>\((?:\?:|\?<?[=!])?(?![?*+{]))|(?P<close>\))|(?P<line>[\^$])"
+                      rf"|(?P<plain>{_QUANTIFIER}|{_ESCAPE}|[^\\?*+{{}}()\[\]^$])")
+_LINE_BORDERS = {"^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
+
+def compile_pattern(pattern: str, text: str) -> "re.Pattern[str]":
+    r"""Turn a split pattern into Python's `re`; its `split` cuts the text into matches and the gaps between them.
+
+    `re` has no \p{L} for "any letter", so the class is written out, for the characters that the text may have.
+
+    >>> [word for word in compile_pattern(r"\p{L}+", "").split("one, two") if word]
+    ['one', ', ', 'two']
+
+    Characters that are newer than Python's tables of Unicode differ by nature. Raises ValueError
+    for a pattern that can't be turned exactly, or that may match where there is nothing.
+
+    >>> compile_pattern(r"\p{Han}+", "")
+    Traceback (most recent call last):
+    ValueError: the split pattern has '\\p{Han}+', which Python's re may read in another way
+    """
+    return _compile(pattern, _alphabet(text))
+
+
+def _alphabet(text: str) -> str:
+    """Characters, in order, among which are those of the text: its own, or, if it is short, those of many texts."""
+    if text.isascii():
+        return _characters(0x80)
+    if len(text) < 20_000:
+        for end in (0x300, 0x10000, 0x20000):
+            if max(text) < chr(end):
+                return _characters(end)
+    return "".join(sorted({*_characters(0x80), *text}))
+
+
+@lru_cache(maxsize=4)
+def _characters(end: int) -> str:
+    return "".join(map(chr, range(end)))
+
+
+@lru_cache(maxsize=64)
+def _compile(pattern: str, alphabet: str) -> "re.Pattern[str]":
+    """Compile a pattern for texts in some characters, which are given in order."""
+    tokens, parts = _read_pattern(pattern), []
+    for kind, token in tokens:
+        if kind in ("category", "member"):
+            members = _members(token, alphabet)
+            token = f"[{members}]" if kind == "category" else members
+        parts.append(_LINE_BORDERS[token] if kind == "line" else "(?:" if token == "(" else token)
+    try:
+        compiled = re.compile("(" + "".join(parts) + ")")
+        can_be_empty = re.fullmatch(_without_looking_around(tokens), "")
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"Python's re can't take the split pattern {pattern[:60]!r}: {error}") from None
+    _require(not can_be_empty, f"the split pattern {pattern[:60]!r} can match where there is nothing")
+    return compiled
+
+
+def _read_pattern(pattern: str) -> list[tuple[str, str]]:
+    """Take a pattern apart into tokens of known kinds; refuse all else."""
+    tokens, position, in_class = [], 0, False
+    while position < len(pattern):
+        match = (_IN_CLASS if in_class else _OUTSIDE).match(pattern, position)
+        _require(match is not None, f"the split pattern has {pattern[position:position + 10]!r}, "
+                                    "which Python's re may read in another way")
+        tokens.append((match.lastgroup, match.group()))
+        in_class = match.lastgroup in (("member", "plain") if in_class else ("begin",))
+        position = match.end()
+    return tokens
+
+
+def _without_looking_around(tokens: list[tuple[str, str]]) -> str:
+    """A pattern for the same lengths. If it fits the empty text, the pattern can match nothing somewhere."""
+    loose, looks_around = [], []
+    for kind, token in tokens:
+        if kind == "open":
+            looks_around.append(token not in ("(", "(?:"))
+            token = "(?:"
+        elif kind == "close" and looks_around and looks_around.pop():
+            token = "){0}"
+        loose.append({"category": "x", "member": "x", "line": ""}.get(kind, token))
+    return "".join(loose)
+
+
+@lru_cache(maxsize=64)
+def _members(token: str, alphabet: str) -> str:
+    """Write \\p{L}, \\P{L}, \\s and the like as ranges of the characters in an alphabet."""
+    name = re.sub(r"\W", "", token[2:])
+    categories = name or {"s": ("Z", "Cc space"), "d": "Nd"}[token[1].lower()]
+    negative = token[1].isupper() != ("^" in token)
+    ranges = []
+    for (inside, _), run in groupby(_runs(alphabet), lambda run: (run[0].startswith(categories) != negative, run[1] > "\uffff")):
+        (_, first, _), *_, (_, _, last) = [*run] * 2
+        ranges += [f"\\U{ord(first):08x}-\\U{ord(last):08x}"] * inside
+    return "".join(ranges) or "\\ud800"     # a class can't be empty, and this is in no text
+
+
+@lru_cache(maxsize=8)
+def _runs(alphabet: str) -> list[tuple[str, str, str]]:
+    """Runs of neighbours of one category: the category, and the first and the last character."""
+    runs = []
+    for category, run in groupby(alphabet, _category):
+        first, *_, last = [*run] * 2
+        runs.append((category, first, last))
+    return runs
+
+
+def _category(character: str) -> str:
+    return "Cc space" if character in "\t\n\v\f\r\x85" else unicodedata.category(character)
+
+
 # %% safetensors
 
 NO_CHECKSUM = "0" * 64
-# The name of each number type in the format, and its code in Python's `struct`.
-NUMBER_TYPES = {"F64": "d", "F32": "f", "F16": "e", "BF16": "H", "I64": "q", "I32": "i", "I16": "h", "I8": "b",
-                "U64": "Q", "U32": "I", "U16": "H", "U8": "B", "BOOL": "?"}
+# The name of each number type that can be read, and its code in Python's `struct`.
+NUMBER_TYPES = {"F64": "d", "F32": "f", "F16": "e", "BF16": "H", "I32": "i"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +493,7 @@ class Tensor:
     def row(self, index: int) -> Vector:
         """Read one row, and nothing else, from the file.
 
-        Raises ValueError if there is no such row, or if NaN or infinity is in it.
+        Raises ValueError if there is no such row, if its type is none of the five, or if NaN or infinity is in it.
         """
         if not (isinstance(index, int) and 0 <= index < len(self)):
             raise ValueError(f"there is no row {index!r} in the tensor {self.name!r} of shape {list(self.shape)}")
@@ -86,6 +511,9 @@ class Tensor:
             yield from self._read(file, range(len(self)))
 
     def _read(self, file: BinaryIO, indices: range) -> Iterator[Vector]:
+        if self.dtype not in NUMBER_TYPES:
+            raise ValueError(f"the tensor {self.name!r} in {self.path} has numbers of the type {self.dtype}, "
+                             f"which can't be read; {', '.join(NUMBER_TYPES)} can")
         width = math.prod(self.shape[1:])
         size = width * struct.calcsize("<" + NUMBER_TYPES[self.dtype])
         file.seek(self.start + indices.start * size)
@@ -105,22 +533,15 @@ class Tensor:
 
 
 def read_safetensors(path: Union[str, Path]) -> dict[str, Tensor]:
-    """Open a safetensors file: the names of its tensors, and what is needed to read them.
-
-    The whole format: eight bytes that say how long the header is; the header,
-    in JSON, which gives each tensor a type, a shape and the place of its first
-    and last byte; then the numbers, row after row. Only the header is read here.
+    """Open a safetensors file: its tensors by name. Only the header is read here.
 
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     matrix = ("F32", (2, 2), [1, 2, 3, 4])
-    ...     write_safetensors(folder + "/file", {"m": matrix}, {"who": "me"})
-    ...     tensors = read_safetensors(folder + "/file")
-    ...     print(tensors["m"].shape, tensors["m"].row(1))
-    (2, 2) [3.0, 4.0]
+    ...     write_safetensors(folder + "/file", {"m": ("F32", (2, 2), [1, 2, 3, 4])}, {})
+    ...     read_safetensors(folder + "/file")["m"].row(1)
+    [3.0, 4.0]
 
-    No number in a file is believed before it is checked. Raises ValueError for a
-    header that is damaged, and for tensors that overlap, leave the file or don't
-    fit their shape.
+    No number in a file is believed before it is checked. Raises ValueError for a header that is
+    damaged, and for tensors that overlap, leave the file or don't fit their shape.
     """
     return _read_header(path)[0]
 
@@ -128,6 +549,21 @@ def read_safetensors(path: Union[str, Path]) -> dict[str, Tensor]:
 def safetensors_metadata(path: Union[str, Path]) -> dict[str, str]:
     """The metadata of a safetensors file: what its writer wants known about it."""
     return _read_header(path)[1]
+
+
+def checked_metadata(path: Union[str, Path]) -> dict[str, str]:
+    """The metadata of a file that `write_safetensors` wrote, after a look at its checksum.
+
+    Raises ValueError if a bit of it has changed, or if it was written by somebody else, whose file is not read.
+    """
+    metadata = safetensors_metadata(path)
+    checksum = metadata.pop("sha256", "")
+    if not re.fullmatch("[0-9a-f]{64}", checksum):
+        raise ValueError(f"{path} has no checksum: it is damaged, or was written by another program")
+    data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
+    if hashlib.sha256(data).hexdigest() != checksum:
+        raise ValueError(f"{path} is damaged: its checksum is wrong")
+    return metadata
 
 
 def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -140,7 +576,7 @@ def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, s
         data = file.read(start - 8)
     try:
         header = json.loads(data)
-        metadata = dict(header.pop("__metadata__", None) or {})
+        metadata = {str(name): str(value) for name, value in (header.pop("__metadata__", None) or {}).items()}
         tensors = {name: _tensor(path, name, entry, start) for name, entry in header.items()}
         places = sorted(entry["data_offsets"] for entry in header.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -153,13 +589,12 @@ def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, s
 
 def _tensor(path: Union[str, Path], name: str, entry: dict, start: int) -> Tensor:
     dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if dtype not in NUMBER_TYPES:
-        raise ValueError(f"the tensor {name!r} is of the unknown type {dtype!r}")
     if len(shape) > 8 or not all(type(number) is int and 0 <= number < 2 ** 63 for number in [*shape, begin, end]):
         raise ValueError(f"the tensor {name!r} has an impossible shape or place")
-    if end - begin != math.prod(shape) * struct.calcsize("<" + NUMBER_TYPES[dtype]):
+    known = struct.calcsize("<" + NUMBER_TYPES[str(dtype)]) if str(dtype) in NUMBER_TYPES else None
+    if begin > end or known and end - begin != math.prod(shape) * known:
         raise ValueError(f"the tensor {name!r} has {end - begin} bytes, which don't fit its shape {shape}")
-    return Tensor(str(path), name, dtype, tuple(shape), start + begin)
+    return Tensor(str(path), name, str(dtype), tuple(shape), start + begin)
 
 
 def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tuple, Iterable]],
@@ -167,20 +602,15 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
     """Write tensors, each a type, a shape and its numbers in a row, as a safetensors file.
 
     With them goes a checksum of the whole file (in which the checksum itself is
-    all zeros), so that damage is noticed when it is read again.
-
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_safetensors(folder + "/file", {"m": ("F32", (1, 2), [0.5, -1])}, {})
-    ...     Path(folder, "file").read_bytes()[-8:] == struct.pack("<2f", 0.5, -1)
-    True
+    all zeros), so that `checked_metadata` notices damage when it is read again.
     """
-    header, parts, end = {}, [], 0
+    metadata = {name: value for name, value in metadata.items() if name != "sha256"}
+    header, parts, end = {"__metadata__": {"sha256": NO_CHECKSUM, **metadata}}, [], 0
     for name, (dtype, shape, numbers) in tensors.items():
         numbers = list(numbers)
         parts.append(struct.pack(f"<{len(numbers)}{NUMBER_TYPES[dtype]}", *numbers))
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + len(parts[-1])]}
         end += len(parts[-1])
-    header["__metadata__"] = {"sha256": NO_CHECKSUM, **metadata}
     text = json.dumps(header).encode("utf-8")
     text += b" " * (-len(text) % 8)
     data = b"".join([len(text).to_bytes(8, "little"), text, *parts])

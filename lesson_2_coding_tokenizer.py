@@ -1,55 +1,51 @@
 """Lesson 2: coding our own tokenizer. And then opening everybody's.
 
-Lesson 1 left a question: which pieces of words make the best tokens? Byte-pair
-encoding (BPE) answers it by counting. Begin with bytes, the 256 numbers that text
-is stored as. Find the pair of neighbours that occurs most often, make it one new
-token, and do it again. After a few hundred rounds the common words are whole and
-the rare ones in parts.
+Why can a chatbot write a poem, and yet fail to spell a word backwards, or to count the
+letters in it? Why does the same sentence cost more in Hindi than in English? A model
+never sees letters. It sees tokens, and which tokens there are was decided before it read
+its first word. Here you write the program that decides it: byte-pair encoding (BPE).
 
-    t h e   →   th e   →   the
+Start with bytes, the 256 numbers that text is stored as. Find the two neighbours that
+stand side by side most often, make the pair one new token, and do it again. After a few
+hundred rounds the common words are whole, and the rare ones still in pieces:
 
-Philip Gage invented it in 1994 to compress files; Sennrich, Haddow and Birch
-brought it to language models in 2016, and GPT-2 in 2019 to bytes. The tokenizer
-of this file is the real thing: it opens the tokenizer.json of Qwen2.5 and gives
-the same ids, and what it trains opens in Hugging Face's `tokenizers`.
+             t|h|e|·|c|a|t|·|a|n|d|·|t|h|e|·|h|a|t|·|a|n|d|·|t|h|e|·|m|a|t
+    a + t    t|h|e|·|c|at|·|a|n|d|·|t|h|e|·|h|at|·|a|n|d|·|t|h|e|·|m|at
+    h + e    t|he|·|c|at|·|a|n|d|·|t|he|·|h|at|·|a|n|d|·|t|he|·|m|at
+    t + he   the|·|c|at|·|a|n|d|·|the|·|h|at|·|a|n|d|·|the|·|m|at
 
-Here are 256 bytes and three merges, learned from eight words:
+These three merges cut any other text into tokens, each with its number, its id:
 
->>> tokenizer = Tokenizer.train("the cat and the hat and the mat", 259)
+>>> tokenizer = Tokenizer.train("the cat and the hat and the mat", 256 + 3)
 >>> ids = tokenizer.encode("the bat")
 >>> print(tokenizer.show(ids, color=False), ids)
 the|·|b|at [258, 32, 98, 256]
->>> tokenizer.decode(ids)
-'the bat'
+
+Philip Gage invented it in 1994, to compress files. Sennrich, Haddow and Birch brought it
+to machine translation in 2016, where it merged characters, and GPT-2 brought it back to
+bytes in 2019. What you write here is the real thing: it opens the tokenizer of Qwen2.5
+and gives the same ids, and the tokenizers that you train open in Hugging Face.
 """
 
-import argparse
-import codecs
-import contextlib
-import gc
 import heapq
-import json
 import os
-import re
 import sys
-import tempfile
-import time
-import unicodedata
 from collections import Counter, defaultdict
 from functools import lru_cache
-from itertools import chain, groupby, repeat
-from operator import add, itemgetter
+from itertools import chain
+from operator import add
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Optional, Sequence, Union
+from typing import Callable, Iterable, Iterator, Optional, Union
 
-if __name__ == "__main__":      # with `python -I` nobody else looks for the other lessons here
-    sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+sys.path.append(os.path.dirname(sys.argv[0]))
+from stage import bar, progress, read_text, run_lesson, show_ids, show_tokens, table
+from formats import (GPT2_PATTERN, Pair, Rules, byte_letters, check_name, compile_pattern, cut_out, cut_text,
+                     letters_to_bytes, read_tokenizer, write_tokenizer)
+from lesson_1_tokens import CORPUS, corpus_stories, letter_tokens, sentence_tokens, word_tokens
 
-from lesson_1_tokens import (CORPUS, TOKENIZERS, bar, corpus_stories, lesson_parser, read_number, read_text,
-                             run_lesson, show_tokens, table)
-
-Pair = tuple[int, int]
 END_OF_TEXT = "<|endoftext|>"
+COURSE_VOCAB_SIZE = 1200
+
 
 
 # %% Bytes first
@@ -57,8 +53,9 @@ END_OF_TEXT = "<|endoftext|>"
 def text_to_bytes(text: str) -> bytes:
     """Write a text as UTF-8 bytes: numbers from 0 to 255.
 
-    A computer keeps text as bytes. In UTF-8 an English letter is one byte, an
-    accented letter two, a Chinese character three, an emoji four:
+    That is how a computer keeps text. An English letter is one byte, an accented letter
+    two, a Chinese character three, and an emoji three (☀), four (🌲) or, if it is a whole
+    family, eighteen and more:
 
     >>> for text in ("e", "é", "车", "🌲"):
     ...     print(text, list(text_to_bytes(text)))
@@ -67,17 +64,13 @@ def text_to_bytes(text: str) -> bytes:
     车 [232, 189, 166]
     🌲 [240, 159, 140, 178]
 
-    Why not begin with characters, as in lesson 1? There are more than a hundred
-    thousand of them, and one that was not in the training text would be <UNK>.
-    But 256 base tokens, one for each byte, can write anything that anybody will
-    ever type. There is no <UNK> any more.
+    Why not start with characters? There are more than a hundred thousand of them, and one
+    that the training text lacks would be <UNK>. But 256 tokens, one for each byte, can
+    write anything that anybody will ever type. There is no <UNK> any more.
 
-    Bytes are not characters: someone has to say which bytes mean what. One copy
-    of this course's slides was read in the encoding of old Macintoshes, and 车
-    came out as three other characters. Undoing it shows what had happened:
+    Bytes are not characters: someone has to say which bytes mean what. One copy of this
+    course's slides was read in the encoding of old Macintoshes, and had ËΩ¶ for 车:
 
-    >>> "车".encode("utf-8").decode("mac_roman")
-    'ËΩ¶'
     >>> "ËΩ¶".encode("mac_roman").decode("utf-8")
     '车'
 
@@ -86,14 +79,16 @@ def text_to_bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(f"the text has a lone surrogate, {text[error.start]!r}, at position "
-                         f"{error.start}; it can't be written as UTF-8") from None
+        raise ValueError(f"the text has a lone surrogate, {text[error.start]!r}, at "
+                         f"position {error.start}; UTF-8 can't write it") from None
 
 
-# %% The two steps
+# %% Count and merge
+# All of byte-pair encoding is two small steps. One counts the pairs of neighbours, and the
+# other replaces a pair by a new token. Training uses both, and so does encoding.
 
 def count_pairs(ids: list[int]) -> Counter[Pair]:
-    """Step one: count the pairs of neighbours.
+    """Count how often each pair of neighbours occurs.
 
     >>> count_pairs([1, 2, 3, 1, 2])
     Counter({(1, 2): 2, (2, 3): 1, (3, 1): 1})
@@ -102,7 +97,7 @@ def count_pairs(ids: list[int]) -> Counter[Pair]:
 
 
 def merge_pair(ids: list[int], pair: Pair, new_id: int) -> list[int]:
-    """Step two: replace a pair by a new token, wherever it stands, from the left.
+    """Replace a pair by one new token, wherever it stands, from left to right.
 
     >>> merge_pair([1, 2, 3, 1, 2], (1, 2), 99)
     [99, 3, 99]
@@ -120,103 +115,414 @@ def merge_pair(ids: list[int], pair: Pair, new_id: int) -> list[int]:
     return merged
 
 
-# %% Why split first
+def token_bytes(merges: dict[Pair, int]) -> dict[int, bytes]:
+    """Which bytes does each token stand for? A merged token has those of its two parts.
 
-GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    >>> tokens = token_bytes({(104, 101): 256, (116, 256): 257})
+    >>> tokens[104], tokens[101], tokens[256], tokens[257]
+    (b'h', b'e', b'he', b'the')
+    """
+    tokens = {byte: bytes([byte]) for byte in range(256)}
+    for (left, right), new_id in merges.items():
+        tokens[new_id] = tokens[left] + tokens[right]
+    return tokens
 
+
+# %% Words first
 
 def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
-    """Cut a text into words, each with the space before it.
+    r"""Cut a text into words, each with the space before it; merges stay inside a word.
 
-    A token never reaches from one word into the next. Without the cuts " the " and
-    "in the " would become tokens, since they are so common, and so would the ends
-    of words with their comma. The pattern says what a word is: any letters
-    (\\p{L}), or digits (\\p{N}), or other signs, each with one space before it if
-    there is one; then spaces. So the full stop, which in lesson 1 was a part of
-    the word before it, is now a word of its own.
+    Without the cut, this course's stories would make tokens of "in the ", ". The " and
+    ", and the ". A model would have to learn what "the" means again and again, once for
+    each token that it hides in. And "in the sky" would look nothing like "in a sky".
+
+    What a word is, is said by a pattern. This one is GPT-2's. It reads like this:
+
+        's|'t|'re|'ve|'m|'ll|'d    the end of "dog's", of "don't" and so on
+         ?\p{L}+                   letters, with the space before them if there is one
+         ?\p{N}+                   digits, in the same way
+         ?[^\s\p{L}\p{N}]+         other signs, in the same way
+        \s+(?!\S)|\s+              spaces; the last one is left for the next word
 
     >>> print(show_tokens(split_words("The dog's 2 cars,  车!"), color=False))
     The|·dog|'s|·2|·cars|,|·|·车|!
 
-    Whatever the pattern, the words join back to the text:
+    So a full stop, which in lesson 1 was a part of the word before it, is now a word of its
+    own. Whatever the pattern, the words join back to the text:
 
     >>> split_words("one, two", pattern="[a-z]+")
     ['one', ', ', 'two']
+
+    Raises ValueError for a pattern that can't be turned into one of Python's.
     """
-    compiled = compile_pattern(pattern, _alphabet(text))
-    words = compiled.findall(text)
-    if sum(map(len, words)) == len(text):
-        return words
-    words, end = [], 0      # the pattern leaves gaps: what is in a gap is a word too
-    for match in compiled.finditer(text):
-        words += [text[end:match.start()], match.group()]
-        end = match.end()
-    return [word for word in [*words, text[end:]] if word]
+    return list(filter(None, compile_pattern(pattern, text).split(text)))
+
+
+# %% Training, by hand
+# Take the text "low low lower lowest". How often does each pair of letters stand side by
+# side? Merge the most frequent pair, look at what is left, and count again.
+
+def best_pair(words: list[list[int]]) -> tuple[Optional[Pair], int]:
+    """Find the pair that occurs most often in all the words, and how often that is.
+
+    On a tie, the pair with the lower ids wins. In "low low" the pair "l" and "o" is as
+    frequent as "o" and "w", and l is 108, o is 111:
+
+    >>> best_pair([list(b"low"), list(b" low")])
+    ((108, 111), 2)
+    """
+    counts = Counter()
+    for word in words:
+        counts.update(count_pairs(word))
+    pair = min(counts, key=lambda pair: (-counts[pair], pair), default=None)
+    return pair, counts[pair]
+
+
+def trace_merges(text: str, count: int) -> str:
+    """Show the first merges of a text, one line for each.
+
+    >>> print(trace_merges("low low lower lowest", 5))
+    id      merge  count  the text after it
+    256     l + o      4  lo|w|·|lo|w|·|lo|w|e|r|·|lo|w|e|s|t
+    257    lo + w      4  low|·|low|·|low|e|r|·|low|e|s|t
+    258   · + low      3  low|·low|·low|e|r|·low|e|s|t
+    259  ·low + e      2  low|·low|·lowe|r|·lowe|s|t
+    260     s + t      1  low|·low|·lowe|r|·lowe|st
+
+    "low" became one token before " low" did, because it occurs once without its space. In
+    the last line every pair occurs once, so the tie decides: s is 115, and " lowe" is 259.
+    """
+    words = [list(text_to_bytes(word)) for word in split_words(text)]
+    merges, rows = {}, [["id", "merge", "count", "the text after it"]]
+    for new_id in range(256, 256 + count):
+        pair, times = best_pair(words)
+        if pair is None:
+            break
+        merges[pair] = new_id
+        words = [merge_pair(word, pair, new_id) for word in words]
+        tokenizer = Tokenizer(merges)       # it spells tokens; we come to it below
+        rows.append([new_id, _sum(tokenizer, pair), times, tokenizer.show(chain(*words), False)])
+    return table(rows)
+
+
+def _sum(tokenizer: "Tokenizer", pair: Pair) -> str:
+    return " + ".join(tokenizer.show([id], color=False) for id in pair)
 
 
 # %% Training, simply
 
 def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
-    """Train BPE in the plainest way: count all pairs, merge the commonest, repeat.
+    """Train BPE: find the most frequent pair, merge it, repeat. That is all.
 
-    Wikipedia's example, "aaabdaaabac": first "aa" becomes 256, then "ab" 257 (the
-    pair of 256 and "a" is as common, but of equal ones that with the lower ids is
-    taken), and then the two together 258. What is left of it is "258 d 258 a c".
+    It is the loop of `trace_merges` without the drawing. What it returns is what a
+    tokenizer has learned: the merges, in the order in which they were learned.
 
-    >>> train_merges_simply("aaabdaaabac", 259)
-    {(97, 97): 256, (97, 98): 257, (256, 257): 258}
-    >>> ids = list(b"aaabdaaabac")
-    >>> for pair, new_id in train_merges_simply("aaabdaaabac", 259).items():
-    ...     ids = merge_pair(ids, pair, new_id)
-    >>> ids
-    [258, 100, 258, 97, 99]
+    >>> train_merges_simply("low low lower lowest", 256 + 3)
+    {(108, 111): 256, (256, 119): 257, (32, 257): 258}
+
+    `vocab_size` is the size of the vocabulary, with the 256 bytes. Training ends sooner
+    if there is no pair left. Here every word has become one token:
+
+    >>> len(train_merges_simply("low low lower lowest", 1000))
+    7
     """
     words = [list(text_to_bytes(word)) for word in split_words(text)]
     merges = {}
     for new_id in range(256, vocab_size):
-        counts = Counter()
-        for word in words:
-            counts.update(count_pairs(word))
-        if not counts:
+        pair, count = best_pair(words)
+        if pair is None:
             break
-        best = min(counts, key=lambda pair: (-counts[pair], pair))
-        merges[best] = new_id
-        words = [merge_pair(word, best, new_id) for word in words]
+        merges[pair] = new_id
+        words = [merge_pair(word, pair, new_id) for word in words]
     return merges
 
 
-# %% Training, fast
+# %% Encoding, simply
+# Now a text comes that nobody has seen before. Which tokens is it made of?
+
+def first_pair(ids: list[int], merges: dict[Pair, int]) -> Optional[Pair]:
+    """Of the pairs that can be merged, find the one that was learned first.
+
+    >>> merges = train_merges_simply("low low lower lowest", 256 + 3)
+    >>> first_pair(list(b"low"), merges)
+    (108, 111)
+    >>> first_pair([257, 101, 114], merges) is None     # low|e|r: nothing to merge
+    True
+    """
+    pairs = [pair for pair in zip(ids, ids[1:]) if pair in merges]
+    return min(pairs, key=merges.get, default=None)
+
+
+def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
+    """Turn a text into ids: do to each word what training did, in the same order.
+
+    >>> merges = train_merges_simply("low low lower lowest", 256 + 3)
+    >>> ids = encode_simply("slow, slower", merges)
+    >>> print(Tokenizer(merges).show(ids), ids)
+    s|low|,|·|s|low|e|r [115, 257, 44, 32, 115, 257, 101, 114]
+
+    At first a character takes as many tokens as it has bytes. That changes when training
+    meets it often enough:
+
+    >>> merges = train_merges_simply("é\\n车\\n🌲\\n" * 3, 300)
+    >>> rows = [["", "bytes", "tokens before", "after training"]]
+    >>> for text in ("é", "车", "🌲"):
+    ...     before, after = encode_simply(text, {}), encode_simply(text, merges)
+    ...     rows.append([text, len(text_to_bytes(text)), len(before), len(after)])
+    >>> print(table(rows))
+        bytes  tokens before  after training
+    é       2              2  1
+    车      3              3  1
+    🌲      4              4  1
+
+    Lesson 1 took the longest piece that fits, then the next. Why not here? This course's
+    tokenizer knows the tokens " her", "self" and " hers". The longest piece leads astray:
+
+    >>> from lesson_1_tokens import subword_tokens
+    >>> merges = course_tokenizer().merges
+    >>> pieces = [token.decode("utf-8", "ignore") for token in token_bytes(merges).values()]
+    >>> print(show_tokens(subword_tokens(" herself", pieces), color=False))
+    ·hers|e|lf
+    >>> print(Tokenizer(merges).show(encode_simply(" herself", merges)))
+    ·her|self
+
+    The model minds. In all of the text that it learned from, this word was " her" and
+    "self". The other cut is three ids that it has never met in a row. So whoever cuts a
+    text has to cut it as the training text was cut: by the merges, in their order.
+
+    No word is unknown, not even one that is misspelled. In lesson 1 "runned" became <UNK>.
+    Now the model sees a "run" with a past tense:
+
+    >>> print(Tokenizer(merges).show(encode_simply(" runned", merges)))
+    ·run|n|ed
+    """
+    ids = []
+    for word in split_words(text):
+        word_ids = list(text_to_bytes(word))
+        while pair := first_pair(word_ids, merges):
+            word_ids = merge_pair(word_ids, pair, merges[pair])
+        ids += word_ids
+    return ids
+
+
+# %% Decoding
+
+def decode_simply(ids: list[int], merges: dict[Pair, int]) -> str:
+    """Turn ids back into text: join the bytes of the tokens, and read them as UTF-8.
+
+    Any text comes back as it was. But a model may write any ids, and a token may end in the
+    middle of a character. Bytes that are not valid UTF-8 are shown as �:
+
+    >>> ids = encode_simply("a 车", {})
+    >>> ids
+    [97, 32, 232, 189, 166]
+    >>> decode_simply(ids, {}), decode_simply(ids[:-1], {})
+    ('a 车', 'a �')
+    """
+    tokens = token_bytes(merges)
+    return b"".join(tokens[id] for id in ids).decode("utf-8", errors="replace")
+
+
+# %% A tokenizer with special tokens
+
+class Tokenizer:
+    """Text to ids and back: the merges, and what else a real tokenizer has.
+
+    `vocabulary` has the id of each token, which is written as bytes. Special tokens are
+    added by hand. They stand for what is not text, such as the end of a document.
+
+    >>> tokenizer = Tokenizer.train("the then them the", 259, ["<|endoftext|>"])
+    >>> list(tokenizer.vocabulary)[256:]
+    [b'he', b'the', b'<|endoftext|>']
+    """
+
+    def __init__(self, merges: dict[Pair, int], special_tokens: Optional[dict[str, int]] = None,
+                 vocabulary: Optional[dict[bytes, int]] = None, rules: Rules = Rules()):
+        self.merges, self.special_tokens, self.rules = merges, special_tokens or {}, rules
+        self.first_ids = list(rules.first_ids)      # what some models want before a text
+        self._learned = vocabulary or {token: id for id, token in token_bytes(merges).items()}
+        for token, id in self.special_tokens.items():
+            check_name(token, id, self._learned)
+        special = {text_to_bytes(token): id for token, id in self.special_tokens.items()}
+        self.vocabulary = {**self._learned, **special}
+        self._bytes_of = {id: token for token, id in (*self._learned.items(), *special.items())}
+        self._ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self._word_ids = lru_cache(maxsize=200_000)(self._encode_word)
+
+    def __len__(self) -> int:
+        return len(self._bytes_of)
+
+    @classmethod
+    def train(cls, text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> "Tokenizer":
+        """Learn at most `vocab_size` tokens from a text, with the bytes and the special tokens.
+
+        Raises ValueError if vocab_size leaves no room for the bytes.
+        """
+        if isinstance(special_tokens, str) or "" in (names := list(dict.fromkeys(special_tokens))):
+            raise ValueError("special_tokens is a list of strings, none of them empty")
+        steps = learn_merges(count_words(text, names), vocab_size - len(names))
+        merges = {pair: new_id for pair, new_id, _, _ in steps}
+        return cls(merges, {name: 256 + len(merges) + place for place, name in enumerate(names)})
+
+    def encode(self, text: str, allowed_special: Union[str, Iterable[str]] = ()) -> list[int]:
+        """Turn a text into ids: those of `encode_simply`, but much sooner.
+
+        A special token steers the model. If users could write <|endoftext|> in a message,
+        they could end the conversation, or forge what the other side says. So in a text it
+        is plain text, thirteen bytes, unless you allow it: by a set of tokens, or by "all".
+
+        >>> tokenizer = Tokenizer.train("the then them the", 259, [END_OF_TEXT])
+        >>> len(tokenizer.encode("<|endoftext|>"))
+        13
+        >>> tokenizer.encode("the hat<|endoftext|>", allowed_special="all")
+        [257, 32, 104, 97, 116, 258]
+
+        Raises ValueError for a text that can't be written as UTF-8.
+        """
+        text_to_bytes(text)
+        ids = []
+        for part in cut_text(text, self.special_tokens, self.rules, allowed_special):
+            if isinstance(part, int):
+                ids.append(part)
+            else:       # a list of words
+                ids += chain.from_iterable(map(self._word_ids, part))
+        return ids
+
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        return tuple(merge_all(self._start(word), self.merges, self._ranks))
+
+    def _start(self, word: str) -> list[int]:
+        """The ids of a word before any merge: those of its bytes."""
+        data = text_to_bytes(word)
+        if self.rules.ignore_merges and data in self._learned:
+            return [self._learned[data]]
+        return [self._learned[data[place:place + 1]] for place in range(len(data))]
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Turn ids back into bytes.
+
+        Raises ValueError for what is not an id of this tokenizer.
+
+        >>> Tokenizer({}).decode_bytes([999])
+        Traceback (most recent call last):
+        ValueError: 999 is no id of this tokenizer of 256 tokens
+        """
+        return b"".join(map(self._bytes_of.__getitem__, self._known(ids)))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Turn ids back into text; bytes that are not valid UTF-8 become �."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        r"""Spell the token of each id; bytes that are not a whole character look like \xe8."""
+        return [self._bytes_of[id].decode("utf-8", "backslashreplace") for id in self._known(ids)]
+
+    def show(self, ids: Iterable[int], color: Optional[bool] = None) -> str:
+        """Show tokens with the borders between them.
+
+        >>> print(Tokenizer({(104, 101): 256}).show([116, 256, 32, 232], color=False))
+        t|he|·|\\xe8
+        """
+        return show_tokens(self.tokens(ids), color)
+
+    def _known(self, ids: Iterable[int]) -> list[int]:
+        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+            raise ValueError(f"ids are a list of numbers, not {ids!r}; encode() makes them from a text")
+        ids = list(ids)
+        for id in ids:
+            if not isinstance(id, int) or id not in self._bytes_of:
+                raise ValueError(f"{id!r} is no id of this tokenizer of {len(self)} tokens")
+        return ids
+
+    def explain(self, word: str) -> str:
+        """Show how a word is merged, step by step, from its bytes to its tokens.
+
+        In lesson 1 the slide's four pieces could not spell "running". Here is what 600
+        tokens make of it:
+
+        >>> print(Tokenizer.train(read_text(CORPUS), 600).explain(" running"))
+        ·|r|u|n|n|i|n|g
+        ·|r|u|n|n|in|g   273 = i + n
+        ·|r|u|n|n|ing    303 = in + g
+        ·r|u|n|n|ing     317 = · + r
+        ·r|un|n|ing      385 = u + n
+        ·r|un|ning       435 = n + ing
+        ·run|ning        576 = ·r + un
+        """
+        ids = self._start(word)
+        rows = [[self.show(ids, color=False), ""]]
+        while pair := first_pair(ids, self._ranks):
+            place = [*zip(ids, ids[1:])].index(pair)
+            ids[place:place + 2] = [self.merges[pair]]
+            rows.append([self.show(ids, color=False), f"{self.merges[pair]} = {_sum(self, pair)}"])
+        return table(rows)
+
+    def save(self, path: Union[str, Path]) -> None:
+        """Write the tokenizer as a tokenizer.json, which Hugging Face `tokenizers` opens."""
+        write_tokenizer(path, self.merges, self.special_tokens, self._learned, self.rules)
+
+    @classmethod
+    def load(cls, path: Union[str, Path]) -> "Tokenizer":
+        """Open a tokenizer.json: one that was saved here, or that of a real LLM.
+
+        It must be byte-level BPE, as GPT-2, Llama 3, Qwen and many more have it. `encode`
+        then gives the ids of the text itself; `first_ids` are those that the file puts
+        before every text, such as a token for its beginning.
+
+        Raises ValueError, with the part that is to blame, for a file that is damaged or
+        asks for something that would give other ids here.
+        """
+        return cls(*read_tokenizer(path))
+
+
+# %% The same, fast: training
 
 def train_merges(text: str, vocab_size: int) -> dict[Pair, int]:
     """Train BPE on a text: the same merges as `train_merges_simply`, much sooner.
 
-    The simple trainer reads the whole text again for every merge. Three ideas
-    save that. A word that comes a thousand times is kept once, with its count.
-    After a merge only the words that hold the pair are looked at. And a heap
-    (a list that always knows its smallest entry) hands out the commonest pair: the
-    counts in it are negative, so that the largest is the smallest.
-
+    >>> from timeit import timeit
     >>> text = read_text(CORPUS)[:5000]
+    >>> for train in (train_merges_simply, train_merges):       # doctest: +ELLIPSIS
+    ...     print(train.__name__, f"{timeit(lambda: train(text, 300), number=1):.3f} seconds")
+    train_merges_simply ... seconds
+    train_merges ... seconds
     >>> train_merges(text, 300) == train_merges_simply(text, 300)
     True
 
-    What corpus.txt teaches first: "the", and how words begin.
-
-    >>> merges = train_merges(read_text(CORPUS), 300)
-    >>> [Tokenizer(merges).decode([id]) for id in range(256, 266)]
-    ['he', ' t', ' a', ' the', ' s', ' i', ' w', 'nd', ' o', ' b']
-
-    Learns fewer if the text has no more pairs. Raises ValueError if vocab_size
-    is below 256, for the bytes are always there.
+    Raises ValueError if vocab_size is below 256, for the bytes are always there.
     """
-    return _train_on_counts(Counter(split_words(text)), vocab_size)
+    return {pair: new_id for pair, new_id, _, _ in learn_merges(count_words(text), vocab_size)}
 
 
-def _train_on_counts(word_counts: "Counter[str]", vocab_size: int) -> dict[Pair, int]:
+def count_words(text: str, special_tokens: Iterable[str] = ()) -> "Counter[str]":
+    """Count the words of a text, which is cut where a special token stands.
+
+    >>> count_words("a cat<|endoftext|>a cat", [END_OF_TEXT])
+    Counter({'a': 2, ' cat': 2})
+    """
+    parts = cut_out(text, frozenset(special_tokens))[::2]
+    return Counter(chain.from_iterable(map(split_words, parts)))
+
+
+def learn_merges(word_counts: "Counter[str]", vocab_size: int) -> Iterator[tuple[Pair, int, int, int]]:
+    """Yield each merge as it is learned: the pair, its new id, its count, and how many
+    tokens the text then has.
+
+    The simple trainer reads the whole text again for every merge. Three ideas save that. A
+    word that comes a thousand times is kept once, with its count. After a merge, only the
+    words that hold the pair are counted again. And a heap, a list that always has its
+    smallest entry in front, hands out the most frequent pair: counts are kept negative.
+
+    >>> for step in learn_merges(Counter({"low": 1, " low": 3}), 256 + 3):
+    ...     print(step)
+    ((108, 111), 256, 4, 11)
+    ((256, 119), 257, 4, 7)
+    ((32, 257), 258, 3, 4)
+    """
     if vocab_size < 256:
         raise ValueError("the vocabulary is too small: it has to hold the 256 bytes and the special tokens")
-    # A word is kept as a string with one character per token, so that merging
-    # a pair is str.replace, and a pair is a string of two characters.
+    # A word is a string with one character per token: a pair is a string of two, and to merge is str.replace.
     words = [text_to_bytes(word).decode("latin-1") for word in word_counts]
     counts = list(word_counts.values())
     pair_counts, holders = defaultdict(int), defaultdict(set)
@@ -226,707 +532,230 @@ def _train_on_counts(word_counts: "Counter[str]", vocab_size: int) -> dict[Pair,
             holders[pair].add(place)
     heap = [(-count, pair) for pair, count in pair_counts.items()]
     heapq.heapify(heap)
-    merges = {}
-    for new_id in progress(range(256, vocab_size), "learning merges"):
+    tokens = sum(len(word) * count for word, count in zip(words, counts))
+    most = 256 + sum(map(len, words))       # every merge makes at least one word shorter
+    for new_id in progress(range(256, min(vocab_size, most)), "learning merges"):
         while heap and -heap[0][0] != pair_counts[heap[0][1]]:
             heapq.heappop(heap)     # its count has changed since it was put there
         if not heap:
-            break
-        pair = heapq.heappop(heap)[1]
-        merges[ord(pair[0]), ord(pair[1])] = new_id
-        changes = _replace_pair(pair, chr(new_id), words, counts, holders)
+            return
+        count, pair = heapq.heappop(heap)
+        changes, saved = _replace_pair(pair, chr(new_id), words, counts, holders)
         for changed, change in changes.items():
             pair_counts[changed] += change
             if change and pair_counts[changed]:
                 heapq.heappush(heap, (-pair_counts[changed], changed))
-    return merges
+        tokens -= saved
+        yield (ord(pair[0]), ord(pair[1])), new_id, -count, tokens
 
 
-def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], holders: dict) -> dict[str, int]:
-    """Merge a pair in the words that hold it; by how much did the count of each pair change?"""
-    changes = defaultdict(int)
+def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], holders: dict) -> tuple[dict[str, int], int]:
+    """Merge a pair in the words that hold it: how much does each pair's count change, how many tokens does it save?"""
+    changes, saved = defaultdict(int), 0
     for place in holders.pop(pair):
         old_word, count = words[place], counts[place]
         new_word = words[place] = old_word.replace(pair, new)
+        saved += count * (len(old_word) - len(new_word))
         for gone in map(add, old_word, old_word[1:]):
             changes[gone] -= count
         for made in map(add, new_word, new_word[1:]):
             changes[made] += count
             if new in made:
                 holders[made].add(place)
-    return changes
+    return changes, saved
 
 
-def race(sizes: Iterable[tuple[int, int]], text: str) -> str:
-    """Let the two trainers run, and draw how long each takes.
+# %% The same, fast: encoding
 
-    The simple one takes twice as long for twice the text, and twice as long for
-    twice the merges. The fast one takes a small part of it. On this machine:
+def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -> list[int]:
+    """Do all the merges of a word in n log n steps; `ranks` has the place of each merge.
 
-    >>> sizes = [(1000, 50), (2000, 50), (2000, 100), (4000, 100)]
-    >>> print(race(sizes, read_text(CORPUS)))       # doctest: +ELLIPSIS
-    characters  merges ...simple ...
-          1000      50 ...
+    The simple encoder looks at every pair again after each merge. Here a heap holds the rank
+    and the place of each pair that can be merged, and the tokens are a linked list, since a
+    merge makes new pairs only with the tokens before and after. An entry of the heap whose
+    pair is gone is passed over. And `Tokenizer` looks up a word that it met before.
+
+    >>> text, tokenizer = read_text(CORPUS), course_tokenizer()
+    >>> tokenizer.encode(text) == encode_simply(text, tokenizer.merges)
+    True
     """
-    rows = []
-    for characters, merges in sizes:
-        clock = [time.perf_counter()]
-        for train in (train_merges_simply, train_merges):
-            train(text[:characters], 256 + merges)
-            clock.append(time.perf_counter())
-        rows.append((characters, merges, clock[1] - clock[0], clock[2] - clock[1]))
-    slowest = max(simple for _, _, simple, _ in rows)
-    return table([["characters", "merges", "simple", "fast", ""],
-                  *([f"{characters:10}", merges, f"{simple:.3f} s", f"{fast:.3f} s", bar(simple / slowest)]
-                    for characters, merges, simple, fast in rows)])
+    end, after, before = len(ids), list(range(1, len(ids) + 1)), list(range(-1, len(ids) - 1))
+    heap = [ranks[pair] * end + place for place, pair in enumerate(zip(ids, ids[1:])) if pair in ranks]
+    heapq.heapify(heap)
+    while heap:
+        rank, left = divmod(heapq.heappop(heap), end)
+        right = after[left]
+        if right == end or ranks.get((ids[left], ids[right])) != rank:
+            continue
+        ids[left], ids[right] = merges[ids[left], ids[right]], None
+        after[left] = following = after[right]
+        if following < end:
+            before[following] = left
+        for first, second in ((before[left], left), (left, following)):
+            if first >= 0 and second < end and (ids[first], ids[second]) in ranks:
+                heapq.heappush(heap, ranks[ids[first], ids[second]] * end + first)
+    return [id for id in ids if id is not None]
 
 
-def progress(steps: Sequence, label: str) -> Iterator:
-    """Go through the steps of long work and draw a bar with the time left.
+# %% Watch it learn
 
-    Only on a terminal, on stderr, and only if it takes longer than a moment.
+def cost_bars(costs: Iterable[tuple[str, str, int]]) -> str:
+    """Compare what texts cost: a name, the text, and how many tokens it takes.
 
-    >>> sum(progress(range(5), "adding"))
-    10
+    Bytes per token is the measure of a tokenizer. The more bytes a token stands for, the
+    fewer steps a model takes for the same text, and the more text it can look back on.
+
+    >>> print(cost_bars([("letters", "The cat.", 8), ("words", "The cat.", 3)]))
+             tokens  bytes per token
+    letters       8              1.0  ████████████████████████
+    words         3              2.7  █████████
     """
-    start = drawn = time.monotonic()
-    for done, step in enumerate(steps):
-        yield step
-        now = time.monotonic()
-        if now - drawn > 0.2 and sys.stderr and sys.stderr.isatty():
-            drawn, share = now, (done + 1) / len(steps)
-            left = (now - start) * (1 - share) / share
-            print(f"\r{label} {bar(share):24} {left:3.0f} s left ", end="", file=sys.stderr, flush=True)
-    if drawn > start:
-        print("\r" + " " * (len(label) + 40) + "\r", end="", file=sys.stderr, flush=True)
+    costs = [(name, tokens, len(text_to_bytes(text)) / max(1, tokens)) for name, text, tokens in costs]
+    most = max(1, *(tokens for _, tokens, _ in costs))
+    return table([["", "tokens", "bytes per token", ""],
+                  *([name, tokens, f"{average:.1f}", bar(tokens / most)] for name, tokens, average in costs)])
 
 
-# %% The tokenizer: encode and decode
+def watch_training(text: str, vocab_size: int) -> Tokenizer:
+    """Train a tokenizer, and show its merges, its longest tokens, and what they save.
 
-class _KnownWords(dict):
-    """The ids of words that came before; a new word is encoded when it is asked for."""
+    >>> tokenizer = watch_training(read_text(CORPUS), 1600)
+    id         merge  count
+    256        h + e  2537
+    257        · + t  2276
+    258        · + a  1557
+    259      ·t + he  1485
+    260        · + s  1085
+    261        · + i  898
+    1595   ·cl + imb  2
+    1596    ·fo + ot  2
+    1597    ·tr + ue  2
+    1598  ·tr + ucks  2
+    <BLANKLINE>
+    The longest tokens: ·grandfather ·grandmother ·Grandmother ·everything ·understand
+    <BLANKLINE>
+                 tokens  bytes per token
+    256 bytes     64745              1.0  ████████████████████████
+    512 tokens    25942              2.5  █████████▋
+    1000 tokens   19074              3.4  ███████▏
+    1600 tokens   16910              3.8  ██████▎
 
-    def __init__(self, encode: Callable[[str], tuple[int, ...]]):
-        self.encode = encode
-
-    def __missing__(self, word: str) -> tuple[int, ...]:
-        if len(self) == 200_000:
-            self.clear()
-        ids = self[word] = self.encode(word)
-        return ids
-
-
-class Tokenizer:
-    """Text to ids and back, by byte-level BPE.
-
-    `vocabulary` says which id each token has; a token is written as bytes, and the
-    special tokens are there too. `merges` says which new id a pair of ids becomes,
-    in the order in which the merges were learned.
-
-    >>> tokenizer = Tokenizer.train("the then them the", 259, ["<|endoftext|>"])
-    >>> list(tokenizer.vocabulary)[256:]
-    [b'he', b'the', b'<|endoftext|>']
+    The first hundreds of merges save most of the tokens. The last ones are made of pairs that
+    occur twice in all of the text, and a model can't learn much about a token from that.
     """
-
-    def __init__(self, merges: dict[Pair, int], vocabulary: Optional[dict[bytes, int]] = None,
-                 added_tokens: Optional[dict[str, int]] = None, special_tokens: Optional[set[str]] = None,
-                 normalized_tokens: Iterable[str] = (), patterns: Iterable[str] = (GPT2_PATTERN,),
-                 nfc: bool = False, ignore_merges: bool = False):
-        self.merges, self.patterns, self.nfc, self.ignore_merges = merges, list(patterns), nfc, ignore_merges
-        self._bpe_vocabulary = _vocabulary_of(merges) if vocabulary is None else vocabulary
-        self.added_tokens = added_tokens or {}
-        self.special_tokens = set(self.added_tokens) if special_tokens is None else special_tokens
-        self.normalized_tokens = set(normalized_tokens)
-        for token, id in self.added_tokens.items():
-            _check_name(token, id, self._bpe_vocabulary)
-        added = {text_to_bytes(token): id for token, id in self.added_tokens.items()}
-        self.vocabulary = {**self._bpe_vocabulary, **added}
-        self._bytes_of = dict(zip(self._bpe_vocabulary.values(), self._bpe_vocabulary))
-        self._bytes_of.update(zip(added.values(), added))
-        self._byte_ids = [self._bpe_vocabulary[bytes([byte])] for byte in range(256)]
-        self._rank_of, self._merged = merges, range(max(merges.values(), default=0) + 1)
-        if [*merges.values()] != sorted(set(merges.values())):     # seldom: else a later merge has a higher id
-            self._rank_of, self._merged = dict(zip(merges, range(len(merges)))), list(merges.values())
-        self._known_words = _KnownWords(self._encode_word)
-
-    def __len__(self) -> int:
-        return len(self._bytes_of)
-
-    @classmethod
-    def train(cls, text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> "Tokenizer":
-        """Learn a tokenizer of at most vocab_size tokens from a text.
-
-        The special tokens are counted in, and get the last ids. Where one stands
-        in the text, the text is cut, and nothing is learned across it.
-
-        >>> len(Tokenizer.train("the then them the", 258, [END_OF_TEXT]))
-        258
-        """
-        if isinstance(special_tokens, str) or "" in special_tokens:
-            raise ValueError("special_tokens is a list of strings, none of them empty")
-        special_tokens = list(dict.fromkeys(special_tokens))
-        parts = re.split("|".join(map(re.escape, special_tokens)) or r"\Z", text)
-        counts = Counter(chain.from_iterable(map(split_words, parts)))
-        merges = _train_on_counts(counts, vocab_size - len(special_tokens))
-        ids = range(256 + len(merges), 256 + len(merges) + len(special_tokens))
-        return cls(merges, added_tokens=dict(zip(special_tokens, ids)))
-
-    def encode(self, text: str, allowed_special: Union[str, Iterable[str]] = ()) -> list[int]:
-        """Turn a text into ids.
-
-        Each word begins as bytes. Lesson 1 took the longest piece first; here the
-        merges are done in the order in which they were learned. Only then is a
-        word cut as it was cut in training. A word that was met before is looked up.
-
-        >>> tokenizer = Tokenizer.train("the then them the", 259, [END_OF_TEXT])
-        >>> tokenizer.encode("the hat")
-        [257, 32, 104, 97, 116]
-
-        A special token steers the model: this one says that a document is over.
-        If a user could write it in a message, they could end the conversation
-        or forge the next speaker. So in a text it is plain text, thirteen bytes,
-        unless the programmer allows it: by a set of them, or by "all".
-
-        >>> len(tokenizer.encode(END_OF_TEXT))
-        13
-        >>> tokenizer.encode(END_OF_TEXT, allowed_special="all")
-        [258]
-
-        Raises ValueError for a text that can't be written as UTF-8.
-        """
-        text_to_bytes(text)
-        if isinstance(allowed_special, str) and allowed_special != "all":
-            raise ValueError(f'allowed_special is a set of tokens or "all", not {allowed_special!r}')
-        allowed = self.special_tokens if allowed_special == "all" else self.special_tokens & set(allowed_special)
-        names = (self.added_tokens.keys() - self.special_tokens) | allowed
-        ids = []
-        for part in _cut_out(names - self.normalized_tokens, text):
-            if part in names:
-                ids.append(self.added_tokens[part])
-                continue
-            part = _to_nfc(part) if self.nfc else part
-            for piece in _cut_out(names & self.normalized_tokens, part):
-                ids += [self.added_tokens[piece]] if piece in names else self._encode_plain(piece)
-        return ids
-
-    def _encode_plain(self, text: str) -> Iterable[int]:
-        words = split_words(text, self.patterns[0]) if self.patterns else [text]
-        for pattern in self.patterns[1:]:
-            words = [part for word in words for part in split_words(word, pattern)]
-        return chain.from_iterable(map(self._known_words.__getitem__, words))
-
-    def _encode_word(self, word: str) -> tuple[int, ...]:
-        data = word.encode("utf-8")
-        if self.ignore_merges and data in self._bpe_vocabulary:
-            return (self._bpe_vocabulary[data],)
-        ids = [self._byte_ids[byte] for byte in data]
-        return tuple(self._merge(ids) if len(ids) < 200 else self._merge_long(ids))
-
-    def _merge(self, ids: list[int]) -> list[int]:
-        """Merge the ids of a word: the pair that was learned first, until none is left."""
-        rank_of, never = self._rank_of.get, len(self._merged)
-        ranks = [rank_of(pair, never) for pair in zip(ids, ids[1:])]
-        while ranks:
-            lowest = min(ranks)
-            if lowest == never:
-                break
-            at = ranks.index(lowest)
-            ids[at] = self._merged[lowest]
-            del ids[at + 1], ranks[at]
-            if at:
-                ranks[at - 1] = rank_of((ids[at - 1], ids[at]), never)
-            if at < len(ranks):
-                ranks[at] = rank_of((ids[at], ids[at + 1]), never)
-        return ids
-
-    def _merge_long(self, ids: list[int]) -> list[int]:
-        """The same result in n log n steps, for a "word" of thousands of letters.
-
-        The tokens are a linked list, and a heap keeps rank and place of every
-        pair that can be merged. An entry whose pair is gone is passed over.
-        """
-        end, rank_of = len(ids), self._rank_of
-        after, before = list(range(1, end + 1)), list(range(-1, end - 1))
-        heap = [rank_of[pair] * end + place for place, pair in enumerate(zip(ids, ids[1:])) if pair in rank_of]
-        heapq.heapify(heap)
-        while heap:
-            rank, left = divmod(heapq.heappop(heap), end)
-            right = after[left]
-            if right == end or rank_of.get((ids[left], ids[right])) != rank:
-                continue
-            ids[left], ids[right] = self._merged[rank], None
-            after[left] = following = after[right]
-            if following < end:
-                before[following] = left
-                if (ids[left], ids[following]) in rank_of:
-                    heapq.heappush(heap, rank_of[ids[left], ids[following]] * end + left)
-            if before[left] >= 0 and (ids[before[left]], ids[left]) in rank_of:
-                heapq.heappush(heap, rank_of[ids[before[left]], ids[left]] * end + before[left])
-        return [id for id in ids if id is not None]
-
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """Turn ids back into bytes: look up the bytes of each, and join them.
-
-        >>> Tokenizer.train("the then them the", 258).decode_bytes([257, 33])
-        b'the!'
-
-        Raises ValueError for what is no id of this tokenizer.
-
-        >>> Tokenizer.train("the then them the", 258).decode_bytes([999])
-        Traceback (most recent call last):
-        ValueError: 999 is no id of this tokenizer of 258 tokens
-        """
-        ids = list(ids)
-        for id in ids:
-            if not isinstance(id, int) or id not in self._bytes_of:
-                raise ValueError(f"{id!r} is no id of this tokenizer of {len(self)} tokens")
-        return b"".join([self._bytes_of[id] for id in ids])
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Turn ids back into text: join the bytes, and read them as UTF-8.
-
-        Any text comes back exactly. But a token may end in the middle of a
-        character; what is no UTF-8 is shown as �.
-
-        >>> tokenizer = Tokenizer.train("the then them the", 258)
-        >>> ids = tokenizer.encode("the 车")
-        >>> ids
-        [257, 32, 232, 189, 166]
-        >>> tokenizer.decode(ids), tokenizer.decode(ids[:-1])
-        ('the 车', 'the �')
-        """
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
-
-    def show(self, ids: Iterable[int], color: Optional[bool] = None) -> str:
-        r"""Show tokens with the borders between them; bytes that are no character as \xe8.
-
-        >>> tokenizer = Tokenizer.train("the then them the", 258)
-        >>> print(tokenizer.show(tokenizer.encode("the 车"), color=False))
-        the|·|\xe8|\xbd|\xa6
-        """
-        return show_tokens([self.decode_bytes([id]).decode("utf-8", "backslashreplace") for id in ids], color)
-
-    def explain(self, word: str) -> str:
-        """Show how a word is merged, step by step, from its bytes to its tokens.
-
-        Lesson 1 could not spell "running" with the four pieces of the slide. Here
-        is what 600 tokens make of it:
-
-        >>> tokenizer = Tokenizer.train(read_text(CORPUS), 600)
-        >>> print(tokenizer.explain(" running"))
-        ·|r|u|n|n|i|n|g
-        ·|r|u|n|n|in|g   273 = i + n
-        ·|r|u|n|n|ing    303 = in + g
-        ·r|u|n|n|ing     317 = · + r
-        ·r|un|n|ing      385 = u + n
-        ·r|un|ning       435 = n + ing
-        ·run|ning        576 = ·r + un
-        """
-        ids = [self._byte_ids[byte] for byte in text_to_bytes(word)]
-        rows = [[self.show(ids, color=False), ""]]
-        while known := self._rank_of.keys() & zip(ids, ids[1:]):
-            pair = min(known, key=self._rank_of.__getitem__)
-            ids = merge_pair(ids, pair, self.merges[pair])
-            left, right = (self.show([part], color=False) for part in pair)
-            rows.append([self.show(ids, color=False), f"{self.merges[pair]} = {left} + {right}"])
-        return table(rows)
-
-    def save(self, path: Union[str, Path]) -> None:
-        """Write the tokenizer as a tokenizer.json, which Hugging Face `tokenizers` opens.
-
-        It is written beside the old file and put in its place when it is whole, so
-        that an interruption loses nothing. A post_processor is not kept.
-        """
-        letter_of = byte_letters()
-        names = {id: "".join(map(letter_of.__getitem__, token)) for token, id in self._bpe_vocabulary.items()}
-        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-        splits = [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-                  for pattern in self.patterns]
-        added = [{"id": id, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
-                  "normalized": token in self.normalized_tokens, "special": token in self.special_tokens}
-                 for token, id in self.added_tokens.items()]
-        names.update({id: token for token, id in self.added_tokens.items() if id in names})
-        model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-                 "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-                 "ignore_merges": self.ignore_merges, "vocab": {name: id for id, name in names.items()},
-                 "merges": [f"{names[left]} {names[right]}" for left, right in self.merges]}
-        write_whole(path, json.dumps({
-            "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
-            "normalizer": {"type": "NFC"} if self.nfc else None,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
-            "post_processor": byte_level, "decoder": byte_level, "model": model,
-        }, ensure_ascii=False, indent=1).encode("utf-8"))
-
-    @classmethod
-    def load(cls, path: Union[str, Path]) -> "Tokenizer":
-        """Open a tokenizer.json: one that was saved here, or that of a real LLM.
-
-        It must be byte-level BPE, as those of GPT-2, Llama 3, Qwen and many more.
-        `encode` then gives the ids of the text itself: what a post_processor puts
-        around it, such as a first token for the whole document, is left out.
-
-        >>> tokenizer = Tokenizer.train("the then them the", 258)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     tokenizer.save(folder + "/tokenizer.json")
-        ...     Tokenizer.load(folder + "/tokenizer.json").encode("the hat")
-        [257, 32, 104, 97, 116]
-
-        Raises ValueError, with the part that is to blame, for a file that is
-        damaged or asks for something that this tokenizer does not do.
-        """
-        data, was_enabled = Path(path).read_bytes(), gc.isenabled()
-        gc.disable()    # half a million objects come, and none goes: to look for garbage would be in vain
-        try:
-            return cls(**_settings_of(json.loads(data)))
-        except KeyError as error:
-            reason = f"it has no {error.args[0]!r}"
-        except (TypeError, AttributeError, IndexError, RecursionError) as error:
-            reason = f"it is not built like one ({error})"
-        except ValueError as error:
-            reason = str(error)
-        finally:
-            if was_enabled:
-                gc.enable()
-        raise ValueError(f"{path} can't be opened as a tokenizer.json: {reason}")
-
-
-def _vocabulary_of(merges: dict[Pair, int]) -> dict[bytes, int]:
-    tokens = {byte: bytes([byte]) for byte in range(256)}
-    for (left, right), merged in merges.items():
-        tokens[merged] = tokens[left] + tokens[right]
-    return {token: id for id, token in tokens.items()}
-
-
-def _to_nfc(text: str) -> str:
-    """Write é as one character, never as e and an accent. Line by line: most need no look."""
-    return "".join(line if line.isascii() else unicodedata.normalize("NFC", line)
-                   for line in text.splitlines(keepends=True))
-
-
-def _cut_out(names: set[str], text: str) -> list[str]:
-    """Cut a text before and after each of the names, the longest first."""
-    if not names:
-        return [text]
-    longest_first = sorted(names, key=lambda name: (-len(name), name))
-    return re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text)
-
-
-# %% tokenizer.json: everybody's tokenizers
-
-def byte_letters() -> dict[int, str]:
-    """The letter that stands for each byte in a tokenizer.json.
-
-    JSON holds text, and not every sequence of bytes is text. So GPT-2 gave each
-    byte a letter that can be printed. 188 bytes have one of their own. The other
-    68, such as the space and the newline, get the characters from 256 on: that is
-    where Ġ and Ċ come from.
-
-    >>> letters = byte_letters()
-    >>> letters[ord("a")], letters[ord(" ")], letters[ord("\\n")]
-    ('a', 'Ġ', 'Ċ')
-    >>> "".join(letters[byte] for byte in " 车".encode("utf-8"))
-    'Ġè½¦'
-    """
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    moved = [byte for byte in range(256) if byte not in printable]
-    return {**{byte: chr(byte) for byte in printable},
-            **{byte: chr(256 + place) for place, byte in enumerate(moved)}}
-
-
-def letters_to_bytes(letters: str) -> bytes:
-    """Turn the letters of a token in a tokenizer.json back into its bytes.
-
-    >>> letters_to_bytes("Ġè½¦").decode("utf-8")
-    ' 车'
-    """
-    return codecs.charmap_encode(letters, "strict", _bytes_of_letters())[0]
-
-
-@lru_cache(maxsize=1)
-def _bytes_of_letters() -> dict[int, int]:
-    return {ord(letter): byte for byte, letter in byte_letters().items()}
-
-
-def _settings_of(file: dict) -> dict:
-    """Check a tokenizer.json part by part, and read what `Tokenizer` needs of it."""
-    for part in ("truncation", "padding"):
-        _require(file.get(part) is None, f"its {part} would change the ids")
-    for part, key, types in (("normalizer", "normalizers", ["NFC"]), ("decoder", "decoders", ["ByteLevel"]),
-                             ("post_processor", "processors", ["ByteLevel", "TemplateProcessing"])):
-        for step in _steps(file.get(part), key):
-            _require(step["type"] in types, f"its {part} {step['type']!r} is not one of those known here: {types}")
-    model = file["model"]
-    _require(model.get("type", "BPE") == "BPE", f"its model is {model.get('type')!r}, and not 'BPE'")
-    for part in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
-        _require(not model.get(part), f"its model asks for {part}")
-    ids = model["vocab"]
-    _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) and max(ids.values()) < 2 ** 32,
-             "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
-    _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
-    added = file.get("added_tokens") or []
-    vocabulary, merges = _read_vocabulary(ids, added), _read_merges(model["merges"], ids)
-    _check_added(added, ids)
-    return {"vocabulary": vocabulary, "merges": merges,
-            "added_tokens": {token["content"]: token["id"] for token in added},
-            "special_tokens": {token["content"] for token in added if token.get("special")},
-            "normalized_tokens": {token["content"] for token in added if token.get("normalized")},
-            "patterns": _read_patterns(_steps(file.get("pre_tokenizer"), "pretokenizers")),
-            "nfc": bool(_steps(file.get("normalizer"), "normalizers")),
-            "ignore_merges": bool(model.get("ignore_merges"))}
-
-
-def _check_name(token: str, id: int, vocabulary: dict[bytes, int]) -> None:
-    """A tokenizer.json can't hold an added token that reads like another token in byte letters."""
-    if not _bytes_of_letters().keys() >= {*map(ord, token)}:
-        return
-    same = letters_to_bytes(token)
-    if same != text_to_bytes(token) or vocabulary.get(same, id) != id:
-        raise ValueError(f"the added token {token!r} would be read as byte letters, as the token {same!r}; choose another")
-
-
-def _check_added(added: list[dict], ids: dict[str, int]) -> None:
-    """Each added token needs a text, the id it would be given, and no way of being matched that we lack."""
-    taken, following = set(ids.values()), len(ids)
-    for token in added:
-        content, id = token["content"], token["id"]
-        asks = [part for part in ("single_word", "lstrip", "rstrip") if token.get(part)]
-        _require(not asks, f"its added token {content!r} asks for {asks}")
-        _require(type(id) is int and id >= 0 and isinstance(content, str) and content != "",
-                 f"its added token {content!r} with id {id!r} is not one")
-        _require(id not in taken or ids.get(content) == id, f"its added token {content!r} has the id of another token")
-        _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
-                 f"its added token {content!r} is to be normalized, and is not in NFC")
-        _require(id == ids.get(content, following),
-                 f"its added token {content!r} has the id {id}, and {ids.get(content, following)} was to be next")
-        following += content not in ids
-        taken.add(id)
-
-
-def _require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise ValueError(otherwise)
-
-
-def _steps(part: Optional[dict], key: str) -> list[dict]:
-    """A part of the file is nothing, one step, or a sequence of parts."""
-    if part is None:
-        return []
-    if part["type"] != "Sequence":
-        return [part]
-    return [step for inner in part[key] for step in _steps(inner, key)]
-
-
-def _read_vocabulary(ids: dict[str, int], added: list[dict]) -> dict[bytes, int]:
-    """Turn the letters of each token back into bytes."""
-    byte_of = _bytes_of_letters()
-    try:
-        tokens = [codecs.charmap_encode(letters, "strict", byte_of)[0] for letters in ids]
-    except UnicodeEncodeError:      # some are not written in byte letters: added tokens
-        raw = {letters for letters in ids if not byte_of.keys() >= {*map(ord, letters)}}
-        _require(raw <= {token["content"] for token in added}, "a token in its vocabulary is not in byte letters")
-        tokens = [text_to_bytes(letters) if letters in raw else letters_to_bytes(letters) for letters in ids]
-    vocabulary = dict(zip(tokens, ids.values()))
-    _require(len(vocabulary) == len(ids), "two tokens in its vocabulary stand for the same bytes")
-    missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
-    _require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
-    return vocabulary
-
-
-def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
-    """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
-    if {*map(type, merges)} == {str}:
-        _require({*map(str.count, merges, repeat(" "))} == {1}, "one of its merges is not a pair")
-        parts = " ".join(merges).split(" ")
-    else:
-        _require({*map(len, merges)} <= {2}, "one of its merges is not a pair")
-        parts = [*chain.from_iterable(merges)]
-    lefts, rights = parts[::2], parts[1::2]
-    merged, names = [*map(add, lefts, rights)], [*ids]
-    try:
-        pairs = zip([*map(ids.__getitem__, lefts)], [*map(ids.__getitem__, rights)])
-        if merged == names[-len(merged):]:      # as usual: the vocabulary lists them in the same order
-            merged_ids = [*ids.values()][-len(merged):]
-        else:
-            merged_ids = [ids[name] for name in merged]
-        read = dict(zip(pairs, merged_ids))
-    except KeyError as error:
-        raise ValueError(f"a merge needs the token {error.args[0]!r}, which is not in its vocabulary") from None
-    _require(len(read) == len(merges), "it lists a merge twice")
-    return read
-
-
-def _read_patterns(steps: list[dict]) -> list[str]:
-    """The patterns by which the text is split, one after the other; the last step makes bytes."""
-    _require(bool(steps) and steps[-1]["type"] == "ByteLevel", "its pre_tokenizer does not end with ByteLevel")
-    _require(not steps[-1].get("add_prefix_space"), "its pre_tokenizer asks for add_prefix_space")
-    patterns = []
-    for step in steps[:-1]:
-        _require(step["type"] == "Split", f"its pre_tokenizer {step['type']!r} is not one of Split and ByteLevel")
-        _require(step["behavior"] == "Isolated" and not step.get("invert"), "its Split is not plainly 'Isolated'")
-        _require("Regex" in step["pattern"], "its Split has no Regex")
-        patterns.append(step["pattern"]["Regex"])
-    patterns += [GPT2_PATTERN] if steps[-1].get("use_regex", True) else []
-    for pattern in patterns:
-        text_to_bytes(pattern)
-        compile_pattern(pattern, _characters_up_to(0x7F))
-    return patterns
-
-
-def write_whole(path: Union[str, Path], data: bytes) -> None:
-    """Write a file beside the old one, then put it in its place, all or nothing.
-
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_whole(folder + "/file", b"data")
-    ...     Path(folder, "file").read_bytes()
-    b'data'
-    """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():    # a pipe or a device, or a folder, which is an error
-        path.write_bytes(data)
-        return
-    beside = Path(f"{path}.{os.getpid()}")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-
-
-# %% The split pattern, exactly
-
-@lru_cache(maxsize=16)
-def compile_pattern(pattern: str, alphabet: str) -> "re.Pattern[str]":
-    r"""Turn the pattern language of real tokenizers into Python's, which has no \p.
-
-    (Those who don't care for patterns can go on to the next section.) Unicode
-    puts each character into a category of two letters, such as Lu, an upper-case
-    letter. \p{Lu} asks for both of them, and \p{L}, any letter, only for the
-    first. `unicodedata` knows the category of each character, so we write the
-    class out. \s is written out too, for Python counts four control characters as
-    spaces that Unicode does not.
-
-    >>> compile_pattern(r"\p{L}+", "abc123xyz").pattern
-    '[\\ud800\\U00000061-\\U00000063\\U00000078-\\U0000007a]+'
-
-    `alphabet` holds, in order, all the characters that the text can have. A
-    class of all 130,000 letters makes `re` slow, and those that are not in the
-    text need not be in the class. (\ud800 is in no text; with it no class is
-    empty.) Raises ValueError for a pattern that can't be turned exactly.
-
-    >>> compile_pattern(r"\p{Han}+", "abc")
-    Traceback (most recent call last):
-    ValueError: the split pattern has \p{Han}, which is no general category of Unicode
-    """
-    parts, in_class = [], False
-    for token in re.findall(_PATTERN_TOKENS, pattern, re.DOTALL):
-        if token[:1] == "\\" and token[1:2] in set("pPsSdD"):
-            inside = _class_of(token, alphabet)
-            parts.append(inside if in_class else f"[{inside}]")
-        elif not in_class and token in _LINE_BORDERS:
-            parts.append(_LINE_BORDERS[token])
-        elif not in_class and token == "(":
-            parts.append("(?:")
-        elif _reads_otherwise(token, in_class):
-            raise ValueError(f"the split pattern has {token}, which Python's re reads in another way")
-        else:
-            in_class = token != "]" if in_class else token[0] == "["
-            parts.append(token)
-    try:
-        compiled = re.compile("".join(parts))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"Python's re can't take the split pattern {pattern[:60]!r}: {error}") from None
-    if compiled.match(""):
-        raise ValueError(f"the split pattern {pattern[:60]!r} matches where there is nothing")
-    return compiled
-
-
-_PATTERN_TOKENS = (r"\\[pP]\{\^?\w*\}|\\.|\[\^?\]?|\(\?i:[^)]*(?:\(|\\[pP]|[iI]|\w-|[^\x00-\x7f]|ss|st|ff|fl)|\(\?[a-zA-Z-]*[):>]?"
-                   r"|[?*+}]\+|\{\d+\}\?|&&|--|\|\||~~|.")
-_LINE_BORDERS = {"^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
-
-
-def _reads_otherwise(token: str, in_class: bool) -> bool:
-    """Is this part of a pattern one that `re` lacks or understands in another way?"""
-    if token[0] == "\\":
-        return token == "\\" or token[1].isalnum() and token[1] not in "nrtfvau0"
-    if in_class:
-        return token[0] == "[" or token in ("&&", "--", "||", "~~")
-    if token[:2] == "(?":
-        return token not in ("(?", "(?:", "(?i:")
-    return len(token) > 1 and (token[-1] == "+" or token[0] == "{")
-
-
-@lru_cache(maxsize=64)
-def _class_of(token: str, alphabet: str) -> str:
-    """Write \\p{L}, \\P{L}, \\s and the like as ranges of characters of the alphabet."""
-    name = re.sub(r"\W", "", token[2:])
-    if token[1] in "pP" and not re.fullmatch("L[ulmto]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?", name):
-        raise ValueError(f"the split pattern has {token}, which is no general category of Unicode")
-    shorthands = {"s": ("Z", "Cc space"), "d": ("Nd",)}
-    categories = name or shorthands[token[1].lower()]
-    negative = token[1].isupper() != ("^" in token)
-    return "\\ud800" + "".join(f"\\U{first:08x}-\\U{last:08x}" for category, first, last in _runs(alphabet)
-                               if category.startswith(categories) != negative)
-
-
-@lru_cache(maxsize=16)
-def _runs(alphabet: str) -> list[tuple[str, int, int]]:
-    """Runs of one category in an alphabet, with their first and last character."""
-    categories = [*map(unicodedata.category, alphabet)]
-    for space in "\t\n\v\f\r\x85":
-        if space in alphabet:
-            categories[alphabet.index(space)] = "Cc space"
-    runs = [[*run] for _, run in groupby(zip(categories, alphabet), key=itemgetter(0))]
-    return [(run[0][0], ord(run[0][1]), ord(run[-1][1])) for run in runs]
-
-
-def _alphabet(text: str) -> str:
-    """All the characters that a text may have; of a long text just those that it has."""
-    if text.isascii():
-        return _characters_up_to(0x7F)
-    if len(text) > 100_000:
-        own = "".join(set("".join(line for line in text.splitlines(keepends=True) if not line.isascii())))
-        return "".join(sorted({*_characters_up_to(0x7F), *own, *own.swapcase()}))
-    highest = ord(max(text))    # beyond 0x3FFFF there is next to nothing, so it is seldom worth the time
-    return _characters_up_to(next(last for last in (0xFFFF, 0x3FFFF, sys.maxunicode) if highest <= last))
-
-
-@lru_cache(maxsize=4)
-def _characters_up_to(last: int) -> str:
-    return "".join(map(chr, range(last + 1)))
-
-
-# %% The tokenizer of this course
-
-COURSE_VOCAB_SIZE = 1600
-
+    steps = list(learn_merges(count_words(text, [END_OF_TEXT]), vocab_size - 1))
+    merges = {pair: new_id for pair, new_id, _, _ in steps}
+    tokenizer = Tokenizer(merges, {END_OF_TEXT: 256 + len(merges)})
+    rows = [[new_id, _sum(tokenizer, pair), count] for pair, new_id, count, _ in steps]
+    print(table([["id", "merge", "count"], *(rows if len(rows) < 12 else rows[:6] + rows[-4:])]), end="\n\n")
+    longest = sorted(merges.values(), key=lambda id: -len(tokenizer.decode_bytes([id])))[:5]
+    print("The longest tokens:", *(tokenizer.show([id], color=False) for id in longest), end="\n\n")
+    sizes = {512, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, len(tokenizer)}
+    costs = [(f"{new_id + 2} tokens", text, left) for _, new_id, _, left in steps if new_id + 2 in sizes]
+    print(cost_bars([("256 bytes", text, len(text_to_bytes(text))), *costs]))
+    if len(tokenizer) < vocab_size:
+        print(f"\nThese are {len(tokenizer)} tokens: the text has no more pairs to merge.")
+    return tokenizer
+
+
+# %% What a model sees
 
 @lru_cache(maxsize=1)
 def course_tokenizer() -> Tokenizer:
-    """The tokenizer of this course: trained on the stories of corpus.txt, once per process.
-
-    The last tenth of the stories is held out here as well, for the tests of
-    lesson 3: what has never been seen must not have shaped the tokens either.
-    Why 1,600 tokens? It is a choice: with 600 a text gets longer, with 3,000 most
-    tokens come too seldom in so few stories for lesson 3 to learn about them. A
-    text unlike the stories is dear: of ten Chinese characters each byte is a token.
-
-    >>> len(course_tokenizer().encode("我们正在学习人工智能"))
-    30
+    r"""The tokenizer of this course, trained on the stories of corpus.txt.
 
     >>> tokenizer = course_tokenizer()
-    >>> ids = tokenizer.encode("The sun is shining, and the sky is")
-    >>> print(tokenizer.show(ids))
+    >>> print(tokenizer.show(tokenizer.encode("The sun is shining, and the sky is")))
     The|·sun|·is|·shining|,|·and|·the|·sky|·is
 
-    Now any text is a row of ids. But what does a model do with a number such as
-    300? It looks up a vector for it: that is lesson 3.
+    Now for the questions on the first page. How often is there an r in "strawberry"? You
+    look at the letters. A model gets this:
+
+    >>> ids = tokenizer.encode(" strawberry")
+    >>> print(tokenizer.show(ids), ids)
+    ·stra|w|ber|ry [1492, 119, 844, 815]
+
+    Nothing in the number 844 says that there is an r in it. A model can only have learned by
+    heart how each of its tokens is spelled. It is the same with spelling backwards: to turn
+    the tokens round is not to turn the letters round, and the right answer is made of other
+    tokens altogether.
+
+    >>> tokenizer.decode(reversed(ids))
+    'ryberw stra'
+    >>> print(tokenizer.show(tokenizer.encode("yrrebwarts")))
+    y|r|re|b|w|art|s
+
+    Why do some languages cost more? A pair must be frequent to be merged, and this tokenizer
+    has met hardly anything but English. The big ones have met more English than Hindi, too.
+
+    >>> sentences = {"English": "The sky is blue.", "German": "Der Himmel ist blau.",
+    ...              "Chinese": "天空是蓝色的。", "Hindi": "आसमान नीला है।"}
+    >>> print(cost_bars([(name, text, len(tokenizer.encode(text)))
+    ...                  for name, text in sentences.items()]))
+             tokens  bytes per token
+    English       5              3.2  ███▏
+    German       11              1.8  ███████
+    Chinese      21              1.0  █████████████▎
+    Hindi        38              1.0  ████████████████████████
+
+    There is one Chinese sentence in the stories. But it is there only once, so that none of
+    its pairs is frequent, and its ten characters stay thirty bytes:
+
+    >>> len(tokenizer.encode("我们正在学习人工智能"))
+    30
+
+    Why 1,600 tokens? That is a choice. With so many, the common words are whole, so that you
+    can read what a model does; lesson 3 learns about as well with 600. More are not always
+    to be had. Ask for 3,000, and before that every word is one token:
+
+    >>> seen, held_out = corpus_stories()
+    >>> len(Tokenizer.train("\n\n".join(seen), 3000, [END_OF_TEXT]))
+    2254
+
+    Now any text is a row of ids. But what does a model do with a number such as 844? It looks
+    up a vector for it: that is lesson 3.
     """
-    stories, _ = corpus_stories()
-    return Tokenizer.train("\n\n".join(stories), COURSE_VOCAB_SIZE, [END_OF_TEXT])
+    seen, _ = corpus_stories()      # what a model is tested on must not have shaped its tokens
+    return Tokenizer.train("\n\n".join(seen), COURSE_VOCAB_SIZE, [END_OF_TEXT])
+
+
+# %% tokenizer.json: everybody's tokenizers
+# A tokenizer is kept in a file, tokenizer.json: the vocabulary, the merges, and a few rules,
+# such as the pattern for words. Open the file of a real LLM, and our program is its
+# tokenizer. (formats.py reads it, and refuses what would change the ids without a word.)
+
+def letters_of(token: bytes) -> str:
+    r"""Write a token as a tokenizer.json does: with one letter for each byte.
+
+    JSON is text, and not all bytes are text. So GPT-2 gave every byte a letter that can be
+    printed. 188 bytes have a letter of their own. The other 68, such as the space and the
+    newline, get the characters from number 256 on. That is why a space is written Ġ:
+
+    >>> letters_of(b" the"), letters_of(b"one\n"), letters_of(text_to_bytes(" 车"))
+    ('Ġthe', 'oneĊ', 'Ġè½¦')
+    >>> letters_to_bytes("Ġè½¦").decode("utf-8")
+    ' 车'
+
+    This is what one sees in such a file:
+
+    >>> import json, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Tokenizer.train("the cat and the hat", 260).save(folder + "/tokenizer.json")
+    ...     model = json.loads(read_text(folder + "/tokenizer.json"))["model"]
+    ...     opened = Tokenizer.load(folder + "/tokenizer.json")
+    >>> list(model["vocab"].items())[256:]
+    [('at', 256), ('he', 257), ('the', 258), ('Ġa', 259)]
+    >>> model["merges"]
+    ['a t', 'h e', 't he', 'Ġ a']
+    >>> opened.decode(opened.encode("the bat"))
+    'the bat'
+
+    Qwen2.5's has 151,665 entries. Get tokenizer.json from its page on Hugging Face, and see
+    what it makes of a sentence, beside the tokenizer of this course:
+
+        python3 lesson_2_coding_tokenizer.py "The cat" --tokenizer tokenizer.json
+    """
+    return "".join(byte_letters()[byte] for byte in token)
 
 
 # %% Your turn
@@ -939,120 +768,151 @@ def exercise_1(answer: int) -> str:
         python3 lesson_2_coding_tokenizer.py --check answers_2.py
 
     >>> exercise_1(7)
-    'That is how many characters it has. Two of them need more than a byte.'
+    'It has 7 characters, and two of them need more than one byte.'
     """
-    text = "naïve 🌲"
-    if answer == len(text):
-        return "That is how many characters it has. Two of them need more than a byte."
-    return "" if answer == len(text_to_bytes(text)) else "Look at the four characters of `text_to_bytes` again."
+    if not isinstance(answer, int):
+        return f"A number is wanted, without quotation marks, and not {answer!r}."
+    if answer == len(text_to_bytes("naïve 🌲")):
+        return "Yes: ï takes two bytes, 🌲 takes four, and the others take one each."
+    return "It has 7 characters, and two of them need more than one byte."
 
 
 def exercise_2(answer: list[int]) -> str:
     """Predict: what does merge_pair([1, 1, 1, 2, 1, 1], (1, 1), 9) give?
 
     >>> exercise_2([1, 9, 2, 9])
-    'From the left: the first two that fit are merged first.'
+    'From left to right: the first two that fit are merged first.'
     """
-    right = merge_pair([1, 1, 1, 2, 1, 1], (1, 1), 9)
-    return "" if answer == right else "From the left: the first two that fit are merged first."
+    if answer == merge_pair([1, 1, 1, 2, 1, 1], (1, 1), 9):
+        return "Yes: of three ones in a row the first two are merged, and the third is left over."
+    return ("From left to right: the first two that fit are merged first." if isinstance(answer, list) else
+            f"A list of numbers is wanted, such as [1, 2], and not {answer!r}.")
 
 
 def exercise_3(answer: list[str]) -> str:
-    """Predict: which three tokens does training learn first from "low low lower lowest"?
+    """Predict: which three tokens does training learn first from "cat hat that"?
 
-    Count the pairs on paper, in the words as `split_words` cuts them. Of equally
-    common pairs the one with the lower ids is first: "l" comes before "o", and a
-    new token after all the bytes. Write three strings, a space where there is one.
+    Count on paper, in the words that `split_words` cuts. Mind the tie: a space is number 32,
+    below every letter. Write a list of three strings, with a space where there is one.
 
-    >>> exercise_3(["lo", "we", "st"])
-    'So far right: 1. Now count again, with each merged pair as one token.'
+    >>> exercise_3(["at", "ha", "th"])
+    'Right so far: 1. Now count again, with each merged pair as one token.'
     """
-    merges = train_merges("low low lower lowest", 259)
-    right = [Tokenizer(merges).decode([id]) for id in merges.values()]
-    agree = next((count for count in (3, 2, 1) if answer[:count] == right[:count]), 0)
-    if agree:
-        return "" if answer == right else f"So far right: {agree}. Now count again, with each merged pair as one token."
-    return "How often does each pair of letters come in all four words together?"
+    merges = train_merges_simply("cat hat that", 256 + 3)
+    right = Tokenizer(merges).tokens(merges.values())
+    if not isinstance(answer, list) or len(answer) != 3:
+        return f"Three strings are wanted, such as ['ab', ' a', 'b'], and not {answer!r}."
+    if answer == right:
+        return "Yes: the third was a tie of four pairs that occur once, and the space has the lowest id."
+    agree = [mine == theirs for mine, theirs in zip(answer, right)].index(False)
+    return (f"Right so far: {agree}. Now count again, with each merged pair as one token." if agree else
+            "How often does each pair of letters occur in all three words together?")
 
 
 def exercise_4(answer: Callable[[Tokenizer, str], float]) -> str:
     """Write a function: how many bytes of a text does a token stand for, on average?
 
-    `answer_4(tokenizer, text)` returns it, and 0 for an empty text. It tells how
-    well a tokenizer suits a text: try English, Chinese and a program.
+    `answer_4(tokenizer, text)` returns it, and 0 for an empty text.
 
     >>> exercise_4(lambda tokenizer, text: len(text))
     "For 'The cat is sleeping.' it gave 20; 4.0 is right."
     """
-    tokenizer = course_tokenizer()
-    for text in ("The cat is sleeping.", "", "我们正在学习人工智能", "for id in ids:\n    print(id)"):
-        average, given = len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text))), answer(tokenizer, text)
-        if not abs(given - average) < 1e-9:
-            return f"For {text!r} it gave {given}; {average} is right."
-    return ""
+    tokenizer, averages = course_tokenizer(), []
+    for text in ("The cat is sleeping.", "我们正在学习人工智能", "for id in ids:\n    print(id)", "'stop it", ""):
+        averages.append(len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text))))
+        given = answer(tokenizer, text)
+        if not abs(given - averages[-1]) < 1e-9:
+            return f"For {text!r} it gave {given}; {averages[-1]} is right."
+    return "Yes: {:.1f} bytes per token for English, {:.1f} for Chinese, {:.1f} for a program.".format(*averages)
 
 
-def exercise_5(answer: Callable[[str, dict[Pair, int]], list[int]]) -> str:
-    """For an evening: write `encode` yourself.
+def fewest_tokens(data: bytes, tokens: Iterable[bytes]) -> int:
+    """Count the fewest tokens that some bytes can be cut into; single bytes are always allowed.
 
-    `answer_5(text, merges)` returns the ids of a text, as a `Tokenizer` with
-    these merges does. It needs `split_words`, `text_to_bytes` and `merge_pair`,
-    which `from lesson_2_coding_tokenizer import *` brings into your file, and an
-    idea: which pair of a word has to be merged next?
-
-    >>> exercise_5(lambda text, merges: list(text.encode()))
-    "For 'The cat is sleeping.' it gave [84, 104, 101, 32, 99]..."
+    >>> fewest_tokens(b"herself", [b"her", b"hers", b"self"])
+    2
     """
-    merges = train_merges(read_text(CORPUS), 700)
-    for text in ("The cat is sleeping.", "", "  naïve 🌲\n", read_text(CORPUS)[-3000:]):
-        ids = answer(text, merges)
-        if ids != Tokenizer(merges).encode(text):
-            return f"For {text[:40]!r} it gave {str(ids[:5])[:-1]}]..."
-    return ""
+    known, best = {*tokens, *(bytes([byte]) for byte in range(256))}, [0]
+    longest = max(map(len, known))
+    for end in range(1, len(data) + 1):     # the best way to this end adds a token to the best way to its start
+        starts = range(max(0, end - longest), end)
+        best.append(1 + min(best[start] for start in starts if data[start:end] in known))
+    return best[-1]
+
+
+def exercise_5(answer: Callable[[str, int], list[bytes]]) -> str:
+    """For an evening: write a trainer that beats byte-pair encoding.
+
+    `answer_5(text, count)` learns tokens from a text and returns at most `count` of them, a list
+    of bytes; the 256 single bytes come free. It is asked for 256 tokens from the stories. Then
+    the stories that are held out are cut into as few of yours as possible, with `fewest_tokens`,
+    and into as few of BPE's. Here is where you stand if you learn only the commonest words:
+
+    >>> exercise_5(lambda text, count: [text_to_bytes(word) for word, _ in
+    ...                                 Counter(split_words(text)).most_common(count)])
+    "Not yet: 3096 tokens, 2.16 bytes each; with BPE's it is 2698 tokens."
+
+    An idea to start with: BPE learns "he" to build "the", and keeps it. Which of its tokens are
+    hardly ever used? (`token_bytes(train_merges(text, 512))` has them all.)
+    """
+    seen, held_out = map("\n\n".join, corpus_stories())
+    given = answer(seen, 256)
+    if not isinstance(given, list) or not all(isinstance(token, bytes) for token in given):
+        return "It should return a list of bytes, such as [b' the', b'ing']."
+    if len(given) > 256:
+        return f"It returns {len(given)} tokens, and 256 are allowed."
+    bpe = list(token_bytes(train_merges(seen, 512)).values())[256:]
+    data = text_to_bytes(held_out)
+    yours, theirs = (fewest_tokens(data, tokens) for tokens in (given, bpe))
+    score = f"{yours} tokens, {len(data) / yours:.2f} bytes each; with BPE's it is {theirs} tokens."
+    return f"Yes: {score}" if yours < theirs else f"Not yet: {score}"
 
 
 # %% On the command line
 
-def _show(options: argparse.Namespace) -> None:
+HELP = """Lesson 2: our own tokenizer. Without a text or an option it plays the lesson.
+  text              shown as tokens and ids; - is standard input
+  --tokenizer FILE  compare with this tokenizer.json, such as Qwen2.5's
+  --train FILE      learn from this text; --vocab-size N is the size (1600)
+  --save FILE       save the tokenizer as a tokenizer.json
+for example: python3 lesson_2_coding_tokenizer.py "The cat is sleeping."
+             python3 lesson_2_coding_tokenizer.py --train corpus.txt --save my.json
+"""
+
+
+def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Optional[str] = None,
+         vocab_size: Optional[int] = None, save: Optional[str] = None) -> None:
     """Train or open a tokenizer, save it, and show a text with it, as far as each is asked for."""
-    if options.train is not None and options.tokenizer is not None:
-        raise ValueError("--train makes a tokenizer and --tokenizer opens one: choose one of them")
-    if options.vocab_size is not None and options.train is None:
+    if vocab_size is not None and train is None:
         raise ValueError("--vocab-size goes with --train")
-    if options.tokenizer is not None and options.text is None and options.save is None:
+    if tokenizer is not None and text is None and (train is not None or save is None):
         raise ValueError("a text is missing, to see as tokens")
-    if options.save is not None and not Path(options.save).absolute().parent.is_dir():
-        raise ValueError(f"there is no folder for {options.save}")
-    if options.train is not None:
-        size = COURSE_VOCAB_SIZE if options.vocab_size is None else read_number(options.vocab_size, int, "--vocab-size")
-        tokenizer = Tokenizer.train(read_text(options.train), size, [END_OF_TEXT])
-        few = ", for the text has no more pairs to merge" if len(tokenizer) < size else ""
-        print(f"learned {len(tokenizer)} tokens from {options.train}{few}")
+    if save is not None and not Path(save).absolute().parent.is_dir():
+        raise ValueError(f"there is no folder for {save}")
+    known = {} if tokenizer is None else {Path(tokenizer).name: Tokenizer.load(tokenizer)}
+    if train is not None:
+        known["your own"] = watch_training(read_text(train), COURSE_VOCAB_SIZE if vocab_size is None else vocab_size)
     else:
-        tokenizer = course_tokenizer() if options.tokenizer is None else Tokenizer.load(options.tokenizer)
-    if options.save is not None:
-        tokenizer.save(options.save)
-        print(f"saved {options.save}")
-    if options.text is not None:
-        _show_text(tokenizer, options.text)
+        known["this course"] = course_tokenizer()
+    if save is not None:
+        known["your own" if train is not None else next(iter(known))].save(save)
+        print(f"saved {save}")
+    if text is not None:
+        _show_text(text, known)
 
 
-def _show_text(tokenizer: Tokenizer, text: str) -> None:
-    """The tokens of a text, their ids, how the first word was merged, and what lesson 1 would need."""
-    ids = tokenizer.encode(text)
-    print(tokenizer.show(ids))
-    print(" ".join(map(str, ids)), end="\n\n")
-    first_word = split_words(text, *tokenizer.patterns[:1])[0] if text else ""
-    if 0 < len(first_word) <= 40:
-        print(tokenizer.explain(first_word), end="\n\n")
-    counts = {"byte-pair tokens": len(ids), **{name: len(cut(text)) for name, cut in TOKENIZERS.items()}}
-    most = max(1, *counts.values())
-    print(table([[name, count, bar(count / most)] for name, count in counts.items()]))
+def _show_text(text: str, tokenizers: dict[str, Tokenizer]) -> None:
+    """For each tokenizer the tokens over their ids and how broken words were merged; then what all of it costs."""
+    costs = {"words": word_tokens(text), "letters": letter_tokens(text), "sentences": sentence_tokens(text)}
+    for name, tokenizer in tokenizers.items():
+        ids = costs[name] = tokenizer.encode(text)
+        print(f"── {name}, {len(tokenizer)} tokens\n\n{show_ids(tokenizer.tokens(ids), ids)}\n")
+        parts = cut_text(text, tokenizer.special_tokens, tokenizer.rules, ())
+        for word in dict.fromkeys(chain.from_iterable(part for part in parts if isinstance(part, list))):
+            if len(tokenizer._word_ids(word)) > 1:
+                print(tokenizer.explain(word) if len(word) <= 40 else f"{word[:20]}… is too long to explain", end="\n\n")
+    print(cost_bars((name, text, len(tokens)) for name, tokens in costs.items()))
 
 
 if __name__ == "__main__":
-    run_lesson(lesson_parser("Lesson 2: our own tokenizer.", "seen as tokens and ids", {
-        "--tokenizer FILE": "use this tokenizer.json, such as Qwen2.5's",
-        "--train FILE": f"train a tokenizer on this text; --vocab-size N, with the bytes ({COURSE_VOCAB_SIZE})",
-        "--save FILE": "save the tokenizer as a tokenizer.json",
-    }, ['"The cat is sleeping."', "--train corpus.txt --save my.json"]), _show)
+    run_lesson(HELP, show)

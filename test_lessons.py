@@ -24,6 +24,7 @@ import lesson_2_coding_tokenizer as two
 import lesson_3_embeddings as three
 import lesson_4_sampling as four
 import lesson_5_transformer as five
+import stage
 
 HERE = Path(__file__).resolve().parent
 LESSONS = sorted(HERE.glob("lesson_*.py"))
@@ -831,17 +832,15 @@ def test_principal_components_are_orthogonal_and_strongest():
 
 # --- lesson 4 --------------------------------------------------------------------------------
 
-def plain_softmax(logits, temperature):
-    powers = [math.exp(logit / temperature) for logit in logits]
-    return [power / sum(powers) for power in powers]
-
-
 def test_softmax_by_its_definition():
     rng = random.Random(11)
     for _ in range(200):
         logits = [rng.uniform(-20, 20) for _ in range(rng.randrange(1, 50))]
         temperature = rng.uniform(0.2, 5)
-        assert four.softmax(logits, temperature) == pytest.approx(plain_softmax(logits, temperature), abs=1e-12)
+        powers = [math.exp(logit / temperature) for logit in logits]
+        assert four.softmax(logits, temperature) == pytest.approx([power / sum(powers) for power in powers], abs=1e-12)
+        assert four.softmax(logits) == pytest.approx(three.softmax(logits), abs=1e-12)
+        assert four.greedy(four.softmax(logits, 0)) == logits.index(max(logits))
 
 
 def test_softmax_at_the_edges():
@@ -849,8 +848,10 @@ def test_softmax_at_the_edges():
     assert four.softmax([1.0, 3.0, 3.0], 0) == [0, 1, 0]
     assert four.softmax([1e308, -1e308, -inf]) == [1, 0, 0]
     assert four.softmax([0.0, inf]) == [0, 1] and four.softmax([inf, 0.0, inf]) == [0.5, 0, 0.5]
-    assert four.softmax([0.0, -5.0], 1e-320) == [1, 0]
-    for logits, temperature in (([], 1), ([-inf], 1), ([0.0, nan], 1), ([0.0], -1), ([0.0], nan), ([0.0], inf)):
+    assert four.softmax([0.0, -5.0], 1e-320) == [1, 0] and four.softmax([3.0, 1.0], 1e-320) == [1, 0]
+    assert four.softmax([1003.0, 1002.0, 1001.0]) == four.softmax([3.0, 2.0, 1.0])
+    for logits, temperature in (([], 1), ([-inf], 1), ([0.0, nan], 1), ([nan, 0.0], 0), ([0.0], -1), ([0.0], nan),
+                                ([0.0], inf)):
         with pytest.raises(ValueError):
             four.softmax(logits, temperature)
 
@@ -871,19 +872,32 @@ def test_filters_by_their_definition():
                                               for id, share in enumerate(probabilities)], abs=1e-12)
 
 
+def test_the_filters_come_one_after_the_other():
+    rng = random.Random(14)
+    for _ in range(200):
+        logits = [rng.uniform(-3, 3) for _ in range(20)]
+        temperature, k, top_p, min_p = rng.uniform(0.3, 3), rng.randrange(1, 20), rng.uniform(0.1, 1), rng.uniform(0.01, 0.5)
+        by_hand = four.keep_min_p(four.keep_top_p(four.keep_top_k(four.softmax(logits, temperature), k), top_p), min_p)
+        assert four.next_token_probabilities(logits, temperature, k, top_p, min_p) == by_hand
+        assert four.next_token_probabilities(logits, temperature) == four.softmax(logits, temperature)
+    assert four.keep_top_p([0.5, 0.3, 0.2], 0.6)[1] > 0     # what the lesson says of the other order
+
+
 def test_ties_go_to_the_lower_ids():
     assert four.keep_top_k([0.25] * 4, 3) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
     assert four.greedy([0.2, 0.4, 0.4]) == 1
     assert four.keep_top_p([0.25] * 4, 0.5) == [0.5, 0.5, 0, 0]
+    assert four.keep_top_p([0.7, 0.2, 0.1, 1e-30], 1)[3] > 0     # all of it is all of it
 
 
 @pytest.mark.parametrize("call", [
     lambda: four.keep_top_k([1.0], 0), lambda: four.keep_top_k([1.0], -3), lambda: four.keep_top_k([1.0], math.nan),
+    lambda: four.keep_top_k([0.5, 0.5], 1.5), lambda: four.keep_top_k([], 1), lambda: four.keep_top_k([1.0, -0.5], 1),
     lambda: four.keep_top_p([1.0], 0), lambda: four.keep_top_p([1.0], 1.1), lambda: four.keep_top_p([1.0], math.nan),
-    lambda: four.keep_min_p([1.0], 0), lambda: four.keep_min_p([1.0], -1), lambda: four.greedy([]),
-    lambda: four.greedy([0.0, 0.0]), lambda: four.sample([-0.5, 1.0], random.Random(0)),
+    lambda: four.keep_min_p([1.0], 0), lambda: four.keep_min_p([1.0], -1), lambda: four.keep_min_p([1.0, math.nan], 0.5),
+    lambda: four.greedy([]), lambda: four.greedy([0.0, 0.0]), lambda: four.sample([-0.5, 1.0], random.Random(0)),
     lambda: four.sample([math.nan, 1.0], random.Random(0)), lambda: four.sample([], random.Random(0)),
-    lambda: four.keep_top_p([math.inf, 1.0], 0.5), lambda: four.keep_top_k([], 1)])
+    lambda: four.keep_top_p([math.inf, 1.0], 0.5), lambda: four.normalize([0.5, -0.5])])
 def test_impossible_choices_are_refused(call):
     with pytest.raises(ValueError):
         call()
@@ -902,22 +916,6 @@ def test_draws_are_as_frequent_as_their_probabilities(keep):
     assert chi_square < freedom + 4 * math.sqrt(2 * freedom)
 
 
-def test_the_readme_shows_what_one_sees(course):
-    shown = re.search(r"`--seed 16`:\n\n((?:    .+\n)+)", (HERE / "README.md").read_text(encoding="utf-8")).group(1)
-    assert shown.split() == run("lesson_4_sampling.py", PROMPT, "--seed", "16").stdout.split()
-
-
-def test_generate_is_the_same_with_the_same_seed_and_stops(course):
-    tokenizer, model = course
-    texts = ["".join(four.generate(model, tokenizer, PROMPT, seed=seed, temperature=1.0, min_p=None)) for seed in (1, 1, 2)]
-    assert texts[0] == texts[1] != texts[2]
-    assert "".join(four.generate(model, tokenizer, PROMPT, max_new_tokens=0)) == ""
-    assert all(two.END_OF_TEXT not in text for text in texts)
-    for seed in range(9):       # the end of a story is drawn sooner or later, and nothing comes after it
-        steps = sum(1 for _ in four.generate_steps(model, tokenizer, PROMPT, max_new_tokens=400, seed=seed))
-        assert 0 < steps < 400
-
-
 class Spelling:
     """A model that says the tokens of one text, whatever comes before."""
 
@@ -929,41 +927,148 @@ class Spelling:
         return [0.0 if id == self.ids[self.asked - 1] else -math.inf for id in range(self.vocab_size)]
 
 
+BYTES = two.Tokenizer.train("", 257, special_tokens=[two.END_OF_TEXT])      # the end of a text has id 256
+
+
+def test_the_loop_asks_draws_and_appends():
+    class Counting:
+        def logits(self, ids):
+            asked.append(ids[:])
+            return [float(len(ids)), 0.0, 3.0, 1.0]
+
+    asked, start = [], [3, 1]
+    steps = list(four.generate_ids(Counting(), start, max_new_tokens=20, temperature=0.7, min_p=0.2, seed=5))
+    assert start == [3, 1] and len(steps) == len(asked) == 20
+    rng, ids = random.Random(5), [3, 1]
+    for (id, before, after), seen in zip(steps, asked):
+        logits = [float(len(ids)), 0.0, 3.0, 1.0]
+        assert seen == ids and before == four.softmax(logits)
+        assert after == four.keep_min_p(four.softmax(logits, 0.7), 0.2) and id == four.sample(after, rng)
+        ids.append(id)
+
+
+def test_the_loop_ends_with_any_of_the_ids_that_stop_it():
+    for stop, count in (([], 5), ([98], 2), ([99, 97], 1), ({256}, 5)):
+        steps = four.generate_ids(Spelling(list(b"abcab"), 257), [], stop, max_new_tokens=5)
+        assert bytes(id for id, _, _ in steps) == b"abcab"[:count]
+
+
 def test_a_character_is_held_back_until_it_is_whole():
-    tokenizer = two.Tokenizer({}, added_tokens={two.END_OF_TEXT: 256})
     text = "é车🌲!"
-    pieces = list(four.generate(Spelling([*text.encode(), 256], 257), tokenizer, "x"))
-    assert pieces == list(text)
-    unfinished = four.generate(Spelling(list("车".encode()), 257), tokenizer, "x", max_new_tokens=2)
-    assert "".join(unfinished) == ""
+    assert list(four.generate(Spelling([*text.encode(), 256, 97], 257), BYTES, "x")) == list(text)
+    assert "".join(four.generate(Spelling(list("车".encode()), 257), BYTES, "x", max_new_tokens=2)) == ""
+    assert list(four.generate(Spelling([0x80, 97, 256], 257), BYTES, "")) == ["\ufffd", "a"]
+
+
+def test_generate_is_the_same_with_the_same_seed_and_stops(course):
+    tokenizer, model = course
+    texts = ["".join(four.generate(model, tokenizer, PROMPT, seed=seed, temperature=1.0, min_p=None)) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2] and all(two.END_OF_TEXT not in text for text in texts)
+    assert "".join(four.generate(model, tokenizer, PROMPT, max_new_tokens=0)) == ""
+    end = tokenizer.encode(two.END_OF_TEXT, allowed_special="all")
+    for seed in range(9):       # the end of a story is drawn sooner or later, and nothing comes after it
+        ids = [id for id, _, _ in four.generate_ids(model, end, end, max_new_tokens=400, seed=seed)]
+        assert 1 < len(ids) < 400 and ids.index(*end) == len(ids) - 1
 
 
 @pytest.mark.parametrize("prompt", ["", "\n", "日本語 ñ 🦊", "the " * 250_000])
-def test_any_prompt_is_gone_on_with(prompt, course):
+def test_any_prompt_is_continued(prompt, course):
     tokenizer, model = course
-    steps = list(four.generate_steps(model, tokenizer, prompt, max_new_tokens=3, seed=1))
-    assert len(steps) <= 3 and all(0 <= id < len(tokenizer) and probabilities[id] > 0 for id, probabilities in steps)
+    assert len("".join(four.generate(model, tokenizer, prompt, max_new_tokens=3, seed=1))) < 100
 
 
 def test_wrong_settings_are_refused_before_the_first_token(course):
     tokenizer, model = course
-    for wrong in ({"temperature": -1}, {"top_k": 0}, {"top_p": 0}, {"min_p": 2}, {"max_new_tokens": -1}):
+    for wrong in ({"temperature": -1}, {"top_k": 0}, {"top_k": 1.5}, {"top_p": 0}, {"min_p": 2},
+                  {"max_new_tokens": -1}, {"max_new_tokens": 2.5}):
         with pytest.raises(ValueError):
             four.generate(model, tokenizer, PROMPT, **wrong)
+    with pytest.raises(TypeError, match="heat"):
+        four.generate(model, tokenizer, PROMPT, heat=1)
 
 
-def test_chat_turns_knobs_and_ends(course):
-    said = run("lesson_4_sampling.py", "--chat", "--seed", "1", "--max-new-tokens", "5",
-               stdin="/temperature 0\n" + PROMPT + "\n/heat 1\n/top-k 0\n\n").stdout
-    assert PROMPT + " blue" in said and "no setting 'heat'" in said and "top-k must keep" in said
+def test_a_knob_takes_what_the_loop_takes():
+    assert four.SETTINGS == {"max_new_tokens": 100, "temperature": 0.8, "top_k": None, "top_p": None, "min_p": 0.1,
+                             "seed": None}
+    settings = four.SETTINGS
+    for name, value, expected in (("temperature", "0", 0), ("top-k", "5", 5), ("top_p", ".9", 0.9), ("min-p", "0", None),
+                                  ("min-p", "0.0", None), ("min-p", "off", None), ("seed", "1" * 30, int("1" * 30)),
+                                  ("seed", "off", None), ("max-new-tokens", "0", 0), ("top-k", "off", None)):
+        settings = four.change_setting(settings, name, value)
+        assert settings[name.replace("-", "_")] == expected
+    assert four.SETTINGS["min_p"] == 0.1
+    for name, value in (("heat", "1"), ("temperature", "off"), ("temperature", "nan"), ("temperature", ""), ("top-k", "0"),
+                        ("top-k", "1.5"), ("max-new-tokens", "off"), ("max-new-tokens", "2.5"), ("min-p", "²")):
+        with pytest.raises(ValueError, match=name):
+            four.change_setting(settings, name, value)
 
 
-def test_the_first_run_and_the_second_say_the_same(tmp_path, course):
-    for name in [*LESSONS, one.CORPUS]:
-        (tmp_path / name.name).write_bytes(name.read_bytes())
-    texts = [run("lesson_4_sampling.py", PROMPT, "--seed", "3", cwd=tmp_path) for _ in range(2)]
-    assert texts[0].stdout == texts[1].stdout and PROMPT in texts[0].stdout
-    assert "bits per byte" in texts[0].stderr and texts[1].stderr == ""
+@pytest.mark.parametrize("arguments, says", [
+    (["a", "--temperature", "-1"], "temperature must be a number from 0 up"),
+    (["a", "--temperature", "nan"], "temperature must be a number from 0 up"),
+    (["a", "--seed", "x"], "seed takes a number or off"),
+    (["a", "--top-k", "0"], "top-k must be at least 1"), (["a", "--top-p", "1.5"], "top-p must be above 0"),
+    (["--explain"], "a text is missing"), (["a", "--model", "no such folder"], "no such folder")])
+def test_a_wrong_setting_gets_one_sentence_and_status_2(arguments, says, course):
+    ended = run("lesson_4_sampling.py", *arguments)
+    assert ended.returncode == 2 and says in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_chat_turns_knobs_tells_them_and_ends(course):
+    said = run("lesson_4_sampling.py", "--chat", "--seed", "1", "--max-new-tokens", "1", stdin="/temperature 0\n/min-p off\n"
+               + PROMPT + "\n/heat 1\n/top-k 0\n/help\n\n/\n").stdout
+    assert "> /temperature is 0\n> /min-p is off\n> " + PROMPT + " blue" in said
+    assert "no knob 'heat'" in said and "top-k must be" in said
+    knobs = ["max-new-tokens is 1", "temperature is 0", "top-k is off", "top-p is off", "min-p is off", "seed is 1"]
+    assert said.count("".join(f"/{knob}\n" for knob in knobs)) == 2
+
+
+def test_a_sentence_is_not_left_hanging(course, capsys):
+    def pieces(text, count):
+        steps = [(id, [1.0], [1.0]) for id in text.encode()]
+        return BYTES.decode(id for id, _, _ in four._finish_sentence(BYTES, steps, count))
+
+    text = 'One. Two!" Three'
+    assert [pieces(text, count) for count in (1, 4, 5, 9, 11)] == ["One.", "One.", "One. Two!", 'One. Two!', text]
+    ends = 0
+    for seed in range(8):
+        said = run("lesson_4_sampling.py", PROMPT, "--max-new-tokens", "20", "--seed", seed).stdout
+        ends += said.rstrip().rstrip('"')[-1] in ".!?"
+    assert ends >= 7        # now and then no end is near
+
+
+def test_each_choice_fits_a_line_and_shows_the_end_of_the_story(course, capsys):
+    tokenizer, model = course
+    end = tokenizer.encode(two.END_OF_TEXT, allowed_special="all")
+    for seed in range(4):
+        steps = list(four.generate_ids(model, tokenizer.encode(PROMPT), end, max_new_tokens=300, seed=seed))
+        four.write_steps(tokenizer, steps, PROMPT, explain=True)
+        head, *lines, empty, text = capsys.readouterr().out.splitlines()
+        assert len(lines) == len(steps) and not empty and max(map(stage.display_width, [head, *lines])) <= 79
+        assert two.END_OF_TEXT in lines[-1] and two.END_OF_TEXT not in text
+        assert text == PROMPT + tokenizer.decode([id for id, _, _ in steps[:-1]])
+    ids = list("我们正在学习人工智能\n\x1b".encode())
+    four.write_steps(BYTES, [(id, [1 / 257] * 257, [1 / 257] * 257) for id in ids], "的" * 50, explain=True)
+    assert max(map(stage.display_width, capsys.readouterr().out.splitlines()[:-2])) <= 79
+
+
+def test_the_exercises_of_lesson_4_say_why_and_their_hints_do_not_mislead(course):
+    tokenizer, model = course
+
+    def always_the_best(model, ids, count):
+        return [id for id, _, _ in four.generate_ids(model, ids, max_new_tokens=count, temperature=0)]
+
+    for exercise, answer, says in (
+            (four.exercise_1, "0.5, 0.25, 0.25", "a list of three numbers"), (four.exercise_1, [0.2, 0.1, 0.1], "add up to 0.4"),
+            (four.exercise_1, [0.25, 0.25, 0.5], "twice the second"), (four.exercise_2, [0.5, 0.3, 0.2], "a list of ids"),
+            (four.exercise_2, [3, 4], "not left"), (four.exercise_2, [2, 0], "not these alone"),
+            (four.exercise_2, [2, 1, 0], "Yes: top-k"), (four.exercise_3, "3", "a number"), (four.exercise_3, 1, "20.1 times"),
+            (four.exercise_3, 0, "inf times"), (four.exercise_4, lambda shares: None, "gave None; 1.5 is right"),
+            (four.exercise_5, always_the_best, "and greedy's 'The dog"), (four.exercise_5, lambda *more: [1], "six ids"),
+            (four.exercise_5, lambda *more: [len(tokenizer)] * 6, "six ids")):
+        assert says in exercise(answer)
+    assert re.match("Yes: 'In the morning.* has [0-9.]+ bits of surprise, and greedy's", four.exercise_5(beam_search))
+
 
 # --- lesson 5 --------------------------------------------------------------------------------
 
@@ -1333,7 +1438,7 @@ def beam_search(model, ids, count, width=4):
     for _ in range(count):
         longer = []
         for surprise, beam in beams:
-            shares = model.probabilities(beam)
+            shares = four.softmax(model.logits(beam))
             best = sorted(range(len(shares)), key=shares.__getitem__)[-width:]
             longer += [(surprise + three.bits(shares[id]), [*beam, id]) for id in best]
         beams = sorted(longer)[:width]
