@@ -1,209 +1,118 @@
 """Lesson 5: the transformer. Every token looks back, and takes what it needs.
 
-Between the vectors of lesson 3 and the draw of lesson 4 there was a gap: the middle of
-a real LLM. This lesson fills it. Its heart is attention, and you have met all of its
-parts: a dot product, a softmax, a weighted sum. Once you have written it you will
-know what GPT-2, Llama and Mistral are, for they are one program with other settings.
+Lesson 3's model sees only a few tokens. Two stories that end alike are one to it:
+
+>>> tokenizer, model = course_model()
+>>> for who in ("The fisherman", "The teacher"):
+...     text = who + " put on an old coat and went out to the"
+...     print("".join(generate(model, tokenizer, text, max_new_tokens=2, temperature=0)))
+ sea.
+ sea.
+
+To show it more is not enough, for how much a token counts depends on how far back it
+stands, not on what it is. One wants to look back and to pick: that is attention, and you
+know its parts, a dot product, a softmax, a sum. In 2017 Vaswani and others built a model of
+little else, in "Attention is all you need", and GPT-2, Llama and Mistral are that model with
+other settings. It stands between the vectors of lesson 3 and the draw of lesson 4:
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
-                    └──── block 1 ─────┘    └──── block 2 ─────┘
-
-Say that a token asks "who is a person here?" Three tokens stand before it. Each has a
-key, which says what it is, and a value, which says what it has to tell:
-
->>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]     # Tom, likes, cars
->>> values = [[10.0], [20.0], [30.0]]
->>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
-[10.0]
-
-It got Tom's value. Nobody told it where Tom stands: it found him by what he is. At the
-end a small transformer, set by hand, will look back in texts of your own.
 """
 
 import math
 import os
 import random
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Callable, Optional
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from stage import run_lesson, table, visible
+from stage import run_lesson, staircase, visible
 from lesson_1_tokens import corpus_stories
 from lesson_2_coding_tokenizer import Tokenizer, course_tokenizer
 from lesson_3_embeddings import EmbeddingModel, Matrix, Vector, bits, course_model, dot, lookup, story_ids
 from lesson_4_sampling import generate, softmax
 
 
-# %% Why lesson 3's model is not enough
-
-def likely_next(text: str, tokenizer: Tokenizer, model: "EmbeddingModel | Transformer", count: int = 5) -> list[str]:
-    """The tokens that a model finds most likely after a text, best first.
-
-    Two stories begin with different people, and end alike. Who went out to the boat?
-
-    >>> tokenizer, model = course_model()
-    >>> for who in ("The fisherman", "The teacher"):
-    ...     text = who + " put on an old coat and went out to the"
-    ...     print(likely_next(text, tokenizer, model, count=4))
-    [' car', ' garden', ' white', ' window']
-    [' car', ' garden', ' white', ' window']
-
-    The same for both. Our model sees only the last few tokens, so it has forgotten who
-    it was. We could let it see more, but then the second fault would show: how much a
-    token counts depends only on how far back it stands. " fisherman" counts as much as
-    " the" in its place would. What one would want is to look back as far as one likes,
-    and to pick.
-    """
-    logits = model.logits(tokenizer.encode(text))
-    best = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)
-    return [tokenizer.decode([id]) for id in best[:count]]
-
-
 # %% Attention
-# Picking is choosing by content: not "the third token from the end", but "the one that
-# is a person". Computers choose by content with a lookup: a dict finds the value whose
-# key equals the query. Attention is a soft dict. Every key matches a little, and the
-# better it matches, the more of its value you get.
+# To pick is to choose by content: not "three tokens back", but "the one that is a person".
+# A dict does that, if a key equals the query. Attention is a soft dict: every key matches
+# a little, and the better it matches, the more of its value you get.
 
 def attention_weights(query: Vector, keys: Matrix) -> Vector:
-    """How much a query looks at each key: shares of 1.
+    """How much a query looks at each key, as shares of 1: softmax of the dot products.
 
-    The query of " he" wants a person. What is a person has 4 in the first place of its
-    key, and what is a thing has 4 in the second. The dot product says how well they
-    match, and softmax turns the matches into shares:
+    " he" looks for a person. Persons have a 4 in the first place of their keys:
 
-    >>> query = [3.0, 0.0]
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]     # Tom, likes, cars
-    >>> [dot(query, key) for key in keys]
-    [12.0, 0.0, 0.0]
-    >>> [round(weight, 3) for weight in attention_weights(query, keys)]
+    >>> [round(weight, 3) for weight in attention_weights([3.0, 0.0], keys)]
     [1.0, 0.0, 0.0]
 
-    With a second person in the text the look is shared; and one who asks nothing looks
-    at all alike:
-
-    >>> both = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0]]     # Tom, likes, Anna
-    >>> [round(weight, 3) for weight in attention_weights(query, both)]
-    [0.5, 0.0, 0.5]
-    >>> [round(weight, 3) for weight in attention_weights([0.0, 0.0], both)]
-    [0.333, 0.333, 0.333]
-
-    Why the root? A dot product of long vectors is a sum of many numbers, so it is
-    larger, and softmax would choose too harshly. Of D random numbers the sum grows with
-    the root of D. Divided by it, matches are of the same size in every model.
+    Why the root? The dot product of D random numbers grows with the root of D, and in a
+    large model softmax would choose too harshly.
     """
     scale = math.sqrt(len(query))
     return softmax([dot(query, key) / scale for key in keys])
 
 
-def weighted_sum(weights: Vector, vectors: Matrix) -> Vector:
-    """Mix vectors: each times its weight, then added up.
-
-    A quarter of the first and three quarters of the second:
-
-    >>> weighted_sum([0.25, 0.75], [[4.0, 0.0], [0.0, 8.0]])
-    [1.0, 6.0]
-    """
-    return [dot(weights, column) for column in zip(*vectors)]
-
-
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     """Look at all keys, and bring home a mix of their values. This is all there is to it.
 
-    " he" looked at Tom, so it brings home what Tom has to tell. With two persons in the
-    text it brings home the mean of both:
+    Nobody said where Tom stands; he was found by what he is. If there are two persons, the
+    look is shared, and " he" brings home the mean of what both have to tell:
 
-    >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0]]     # Tom's, likes', Anna's
-    >>> both = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0]]
-    >>> [round(number, 1) for number in attention([3.0, 0.0], both, values)]
-    [19.9, 1.5]
+    >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
+    >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
+    >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
+    [20.0, 1.5]
 
-    Bahdanau, Cho and Bengio 2014 brought attention to translation; Vaswani et al. 2017
-    built a model of nothing else, and called the paper "Attention is all you need".
-    """
-    return weighted_sum(attention_weights(query, keys), values)
+    When every token of a text asks, a picture shows who looks at whom. A full block is a
+    whole look, a lighter one a part. " likes" asks nothing, so it looks at all alike:
 
-
-def draw_looks(tokens: list[str], looks: list[Vector]) -> str:
-    """Draw who looks at whom: a row for each token, a block for each look back.
-
-    Let every token of a text ask, with its own query, and stack the rows of weights. A
-    full block is a whole look, a light one a small share, a dot nothing. Each name
-    stands at the head of its own column.
-
-    >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0], [0.0, 0.0], [4.0, 0.0]]
-    >>> queries = [[3.0, 0.0], [0.0, 0.0], [0.0, 3.0], [0.0, 0.0], [3.0, 0.0]]
+    >>> queries = [[3.0, 0.0], [0.0, 0.0], [3.0, 0.0], [3.0, 0.0]]
     >>> looks = [attention_weights(query, keys[:place + 1])
     ...          for place, query in enumerate(queries)]
-    >>> print(draw_looks(["Tom", " likes", " cars", " and", " he"], looks))
+    >>> print(staircase(["Tom", " likes", " Anna", " he"], looks))
     ██ Tom
-    ▓▓▓▓ ·likes
-    . . ██ ·cars
-    ░░░░░░░░ ·and
-    ▓▓. . . ▓▓ ·he
+    ▒▒▒▒ ·likes
+    ▒▒. ▒▒ ·Anna
+    ▒▒. ▒▒. ·he
 
-    The last row reads: " he" looked at Tom and at itself. Everything above the staircase
-    is empty, because nobody may look ahead: token number 3 gets the first three keys,
-    and no more. We predict the next token, and who could see it would only copy it.
-    There is a second gain: what has been computed never changes when a token comes.
+    Nobody looks ahead ("causal"), so the upper half is missing: we predict the next token, and
+    whoever saw it would just copy it. And what was found for a token never changes later.
     """
-    shades = ((0.75, "██"), (0.4, "▓▓"), (0.25, "▒▒"), (0.05, "░░"), (0.0, ". "))
-    rows = []
-    for token, look in zip(tokens, looks):
-        blocks = [next(shade for least, shade in shades if weight >= least) for weight in look]
-        rows.append("".join(blocks) + " " + visible(token))
-    return "\n".join(rows)
+    weights = attention_weights(query, keys)
+    return [dot(weights, column) for column in zip(*values)]
 
 
 # %% Query, key and value
-# A token has one vector, and it needs three: one to ask, one to be found by, one to tell.
-# Three matrices make them. Why not one vector for all? Then every token would match
-# itself best, since nothing is more like it. " bark" looks for a dog and not for
-# another " bark", and what it wants to know of the dog is not that it is a dog.
+# A token has one vector and needs three: to ask, to be found, to tell. Three matrices make
+# them. Were they one, each token would match itself best. But " bark" looks for a dog, not
+# for another " bark", and what it wants to know is not that a dog is a dog.
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
-    """A matrix times a vector: the dot product of each row with it.
+    """A matrix times a vector: each row asks one question, and the answers are a vector.
 
-    So each row asks one question of the vector, and the answers are a new vector. This
-    is where a model spends its time. Lesson 6 has a matrix that knows a faster way, and
-    this is the only line that has to let it.
+    Say that tokens have two numbers: a person? a verb? With this matrix for its query the
+    verb " sleeps" asks for a person:
 
-    >>> times([[1.0, 1.0], [0.0, 2.0], [1.0, -1.0]], [3.0, 5.0])
-    [8.0, 10.0, -2.0]
+    >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
+    [5.0, 0.0]
     """
     if isinstance(matrix, list):
         return [dot(row, vector) for row in matrix]
-    return matrix.times(vector)
+    return matrix.times(vector)     # lesson 6 has a faster kind of matrix
 
 
 def add(a: Vector, b: Vector) -> Vector:
-    """Add two vectors, number by number.
-
-    >>> add([1.0, 2.0], [0.5, -2.0])
-    [1.5, 0.0]
-    """
+    """Add two vectors, number by number."""
     return [x + y for x, y in zip(a, b)]
 
 
 @dataclass
 class Linear:
-    """A matrix, and biases that are added to the result; many models leave them out.
-
-    Two tokens with two numbers each: how much of a person, how much of a verb. The query
-    matrix below lets a verb ask for a person. The key matrix shows a person as one.
-
-    >>> tom, sleeps = [1.0, 0.0], [0.0, 1.0]
-    >>> to_query, to_key = Linear([[0.0, 5.0]]), Linear([[5.0, 0.0]])
-    >>> to_query(sleeps), to_key(tom), to_key(sleeps)
-    ([5.0], [5.0], [0.0])
-    >>> query, keys = to_query(sleeps), [to_key(tom), to_key(sleeps)]
-    >>> [round(weight, 3) for weight in attention_weights(query, keys)]
-    [1.0, 0.0]
-    """
-
+    """A matrix, and biases that are added to what it gives; many models have none."""
     matrix: Matrix
     biases: Optional[Vector] = None
 
@@ -215,77 +124,51 @@ class Linear:
 def split_heads(vector: Vector, head_dim: int) -> Matrix:
     """Cut a vector into pieces of head_dim numbers, one for each head.
 
-    Softmax makes one choice. " he" would like to know who it is, and also what he does:
-    with one look it gets the mean of both, which is neither. So the query, the key and
-    the value are cut into heads, and each head looks on its own. What they bring home
-    is put in a row again, and a fourth matrix, the output, mixes it.
-
     >>> split_heads([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], head_dim=2)
     [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+    A softmax makes one choice. But " he" wants to know who it is and also what he does, and
+    one look brings home the mean, which is neither. So several heads look, each with its
+    piece of query, key and value; a fourth matrix, the output, mixes what they found.
     """
     return [vector[start:start + head_dim] for start in range(0, len(vector), head_dim)]
 
 
 # %% Where does a token stand?
 
-def sinusoid(position: int, dimensions: int) -> Vector:
-    """The position as a vector, as in 2017: sine and cosine of faster and slower waves.
-
-    Attention is a sum, and a sum has no order. What the last word learns of "dog bites
-    man" and of "man bites dog" is the same:
-
-    >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
-    >>> for text in ([dog, bites, man], [man, bites, dog]):
-    ...     print([round(number, 6) for number in attention([1.0, 1.0], text, text)])
-    [1.16044, 1.286597]
-    [1.16044, 1.286597]
-
-    So the position must be in the vectors. The paper adds a vector to each embedding,
-    in which pairs of numbers go round like the hands of a clock, each slower than the
-    last. GPT-2 learns one vector for each position instead, and can't go beyond them.
-
-    >>> for position in (0, 1, 100):
-    ...     print([round(number, 2) for number in sinusoid(position, 4)])
-    [0.0, 1.0, 0.0, 1.0]
-    [0.84, 0.54, 0.01, 1.0]
-    [-0.51, 0.86, 0.84, 0.54]
-
-    Added to the three words, they tell the two texts apart:
-
-    >>> for text in ([dog, bites, man], [man, bites, dog]):
-    ...     placed = [add(word, sinusoid(place, 2)) for place, word in enumerate(text)]
-    ...     print([round(number, 2) for number in attention([1.0, 1.0], placed, placed)])
-    [1.91, 1.65]
-    [2.14, 1.67]
-
-    Raises ValueError if the number of dimensions is odd.
-    """
-    angles = [position * speed for speed in speeds(dimensions)]
-    return [wave(angle) for angle in angles for wave in (math.sin, math.cos)]
-
-
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
-    """How far each pair of numbers turns from one position to the next, in radians.
+    """How far each pair of numbers turns per position, in radians: clock hands, ever slower.
 
-    The first pair turns by 1, and the last hardly at all. So there are pairs that tell
-    neighbours apart and pairs that tell the beginning of a book from its end.
-
-    >>> [round(speed, 4) for speed in speeds(8)]
-    [1.0, 0.1, 0.01, 0.001]
+    For eight numbers it is 1, 0.1, 0.01 and 0.001.
     """
     if dimensions % 2:
         raise ValueError(f"positions need pairs of numbers, and {dimensions} is odd")
     return [base ** (-2 * pair / dimensions) for pair in range(dimensions // 2)]
 
 
-def turn(vector: Vector, angles: Vector) -> Vector:
-    """Turn pairs of numbers, each like an arrow on paper, by an angle of its own.
+def sinusoid(position: int, dimensions: int) -> Vector:
+    """The position as a vector: sine and cosine of each hand of the clock.
 
-    Number i is paired with number i + D/2. A quarter turn takes east to north:
+    Attention is a sum, and a sum has no order: from "dog bites man" and "man bites dog" one
+    brings home the same. So in 2017 a vector for its place was added to each token's. (GPT-2
+    learned a table of such vectors instead, and can't go beyond its last row.)
 
-    >>> [round(number, 6) for number in turn([1.0, 0.0], [math.pi / 2])]
-    [0.0, 1.0]
+    >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
+    >>> for text in ([dog, bites, man], [man, bites, dog]):
+    ...     placed = [add(word, sinusoid(place, 2)) for place, word in enumerate(text)]
+    ...     for words in (text, placed):
+    ...         print([round(x, 2) for x in attention([1.0, 1.0], words, words)])
+    [1.14, 1.29]
+    [1.71, 1.38]
+    [1.14, 1.29]
+    [1.37, 2.01]
     """
+    angles = [position * speed for speed in speeds(dimensions)]
+    return [wave(angle) for angle in angles for wave in (math.sin, math.cos)]
+
+
+def turn(vector: Vector, angles: Vector) -> Vector:
+    """Turn pairs of numbers like arrows on paper; number i is paired with number i + D/2."""
     half = len(vector) // 2
     pairs = list(zip(vector[:half], vector[half:], angles))
     return ([x * math.cos(angle) - y * math.sin(angle) for x, y, angle in pairs]
@@ -295,144 +178,96 @@ def turn(vector: Vector, angles: Vector) -> Vector:
 def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     """Rotary positions: turn queries and keys, the further the later they stand.
 
-    A dot product looks at the angle between two arrows. If both are turned by the same
-    angle, it stays. So it depends on how far apart they stand, and on nothing else:
-    "three tokens back" means the same on every page. Two random vectors:
+    A dot product compares directions. If both arrows are turned alike, it stays the same.
+    So it depends on the distance alone: "three tokens back" is the same on every page.
 
     >>> rng = random.Random(0)
     >>> query, key = ([rng.gauss(0, 1) for _ in range(8)] for _ in "qk")
     >>> for here, there in ((5, 2), (105, 102), (5, 1)):
     ...     score = dot(rotate(query, here), rotate(key, there))
-    ...     print(f"from {here} to {there}: {score:.4f}")
-    from 5 to 2: 0.6203
-    from 105 to 102: 0.6203
-    from 5 to 1: 1.1226
+    ...     print(f"from {here} to {there}: {score:.3f}")
+    from 5 to 2: -0.978
+    from 105 to 102: -0.978
+    from 5 to 1: -0.001
 
-    Nothing is added to the embeddings: only queries and keys are turned, in every block,
-    and the values stay clean. Su et al. 2021; Llama, Mistral and Qwen all do it.
+    Su et al. 2021. The token's vector stays clean; every block turns queries and keys anew.
     """
     return turn(vector, [position * speed for speed in speeds(len(vector), base)])
 
 
 def no_position(vector: Vector, position: int) -> Vector:
-    """Leave a query or key as it is: the setting of 2017, whose positions came earlier."""
+    """Leave a query or key as it is: positions were added to the embeddings."""
     return vector
 
 
 def whole_text(position: int) -> int:
-    """The first position that a token may look at: the beginning of the text."""
+    """The first position that a token may look at: the beginning."""
     return 0
 
 
 def sliding_window(position: int, size: int) -> int:
-    """The same for Mistral's first model: only the last `size` tokens are in sight.
-
-    Its window is 4,096 wide. But what it sees have themselves looked back as far, so
-    over 32 blocks word gets around.
-
-    >>> [sliding_window(position, size=3) for position in range(6)]
-    [0, 0, 0, 1, 2, 3]
-    """
+    """The same if only `size` are in sight. But those have looked back, too: news travels."""
     return max(0, position - size + 1)
 
 
 # %% Staying in range
-# What a block finds is added to the vector that came in; nothing is replaced. This is
-# called a residual connection: the vector is a notebook that goes from block to block,
-# and each writes something into it. But sums grow, and dozens of blocks would
-# make them huge. So what a block reads is first brought back to a standard size.
-
-def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) -> Vector:
-    """Move the numbers to a mean of 0 and scale them to a variance of 1.
-
-    Large or small, the same comes out. Then each gets a weight and a bias that are
-    learned; here they change nothing. (epsilon keeps a vector of zeros from a division
-    by 0.) Ba, Kiros and Hinton 2016.
-
-    >>> for vector in ([1.0, 2.0, 3.0], [100.0, 200.0, 300.0]):
-    ...     normed = layer_norm(vector, [1.0] * 3, [0.0] * 3, epsilon=1e-5)
-    ...     print([round(number, 3) for number in normed])
-    [-1.225, 0.0, 1.225]
-    [-1.225, 0.0, 1.225]
-    """
-    mean = sum(vector) / len(vector)
-    centred = [x - mean for x in vector]
-    size = math.sqrt(dot(centred, centred) / len(vector) + epsilon)
-    return [x / size * weight + bias for x, weight, bias in zip(centred, weights, biases)]
-
+# A token's vector is a notebook that goes from block to block. Each adds what it finds and
+# replaces nothing: a "residual connection". But sums grow, so before a block reads the
+# notebook, or after it wrote, the numbers are brought to a standard size.
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
-    """Scale the numbers so that the mean of their squares is 1.
+    """Scale the numbers so that the mean of their squares is 1; then each gets a learned weight.
 
-    The mean was not worth its price: models without that half of the work learn as
-    well. Zhang and Sennrich 2019.
-
-    >>> [round(number, 3) for number in rms_norm([3.0, 4.0], [1.0, 1.0], epsilon=0.0)]
+    >>> [round(number, 3) for number in rms_norm([3.0, 4.0], [1.0, 1.0], epsilon=1e-5)]
     [0.849, 1.131]
     """
     size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
     return [x / size * weight for x, weight in zip(vector, weights)]
 
 
-# %% Thinking it over
-# Attention moves things from token to token, but it only ever adds them up. After each
-# look back every token thinks on its own about what it has found: a matrix up into more
-# numbers (mostly four times as many), a bend, a matrix down again. Without the bend,
-# two matrices in a row would be no more than one. Two thirds of an LLM's weights are here.
+def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) -> Vector:
+    """The same, after a shift to a mean of 0, and with biases (Ba, Kiros and Hinton 2016).
 
-def relu(x: float) -> float:
-    """The bend of 2017: nothing below 0.
-
-    >>> [relu(x) for x in (-2.0, -0.5, 0.0, 2.0)]
-    [0.0, 0.0, 0.0, 2.0]
+    It came first. Zhang and Sennrich 2019 left the shift out, and nothing was lost.
     """
-    return max(0.0, x)
+    mean = sum(vector) / len(vector)
+    return add(rms_norm([x - mean for x in vector], weights, epsilon), biases)
+
+
+# %% Thinking it over
+# Attention only moves and mixes. Then each token thinks alone about what it found: a matrix
+# up to more numbers, a bend, a matrix down. Without the bend two matrices would be one.
+
+relu = partial(max, 0.0)        # the bend of 2017: nothing below 0
 
 
 def gelu(x: float) -> float:
-    """GPT-2's: the same with a round corner, so that there is a slope to learn by.
-
-    >>> [round(gelu(x), 2) for x in (-2.0, -0.5, 0.0, 2.0)]
-    [-0.05, -0.15, 0.0, 1.95]
-
-    Hendrycks and Gimpel 2016, in the form with tanh that GPT-2 takes.
-    """
+    """GPT-2's bend, with a round corner (Hendrycks and Gimpel 2016, the form with tanh)."""
     return x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
 
 
 def silu(x: float) -> float:
-    """Llama's and Mistral's, nearly the same and simpler. It is also called swish.
+    """Llama's and Mistral's bend, nearly the same; also called swish.
 
-    >>> [round(silu(x), 2) for x in (-2.0, -0.5, 0.0, 2.0)]
-    [-0.24, -0.19, 0.0, 1.76]
+    >>> [[round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)] for bend in (relu, gelu, silu)]
+    [[0.0, 0.0, 1.0, 3.0], [-0.0, -0.16, 0.84, 3.0], [-0.14, -0.27, 0.73, 2.86]]
     """
-    return x / (1 + math.exp(-x)) if x > -700 else 0.0     # e to the 710 is too large for a float
+    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # exp(710) is too large for a float
 
 
 def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable) -> Vector:
-    """Up, bend, down. With it a token can say "if this and that, then":
+    """Up, bend, down. With a bend a token can say "only if this and that":
 
-    >>> both = Linear([[1.0, 1.0]], [-1.0])         # more than 1 only if both are there
-    >>> for vector in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
-    ...     print(vector, feed_forward(vector, both, Linear([[1.0]]), relu))
-    [1.0, 0.0] [0.0]
-    [0.0, 1.0] [0.0]
-    [1.0, 1.0] [1.0]
+    >>> both, same = Linear([[1.0, 1.0]], [-1.0]), Linear([[1.0]])
+    >>> [feed_forward(x, both, same, relu) for x in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0])]
+    [[0.0], [0.0], [1.0]]
     """
     return down([activation(x) for x in up(vector)])
 
 
 def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
                        activation: Callable) -> Vector:
-    """The same with a gate for each number: how much of it may pass?
-
-    A gate is one more matrix, and a multiplication: "this much of that". With silu it is
-    called SwiGLU (Shazeer 2020), and nearly every model of today has it.
-
-    >>> one = Linear([[1.0]])
-    >>> [round(gated_feed_forward([x], one, one, one, silu)[0], 2) for x in (-2.0, 1.0, 2.0)]
-    [0.48, 0.73, 3.52]
-    """
+    """The same, and a gate says how much of each number may pass: SwiGLU (Shazeer 2020)."""
     return down([activation(x) * y for x, y in zip(gate(vector), up(vector))])
 
 
@@ -440,24 +275,12 @@ def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
 
 @dataclass
 class Settings:
-    """The choices in which one transformer differs from another.
+    """The choices in which one transformer differs from another: sizes and functions.
 
-    Some are sizes, and some are functions of this lesson. `dimensions` is the length of
-    a token's vector. `heads` ask; `key_value_heads` are asked, and if there are fewer of
-    them, neighbouring heads share one. A look at 12 numbers in 4 heads:
-
-    >>> settings = Settings(dimensions=12, heads=4, key_value_heads=2)
-    >>> settings.head_dim, settings.norm.__name__
-    (3, 'rms_norm')
-
-    Raises ValueError for sizes that do not fit together.
-
-    >>> Settings(dimensions=12, heads=5)
-    Traceback (most recent call last):
-    ValueError: 12 dimensions can't be divided among 5 heads
+    `heads` ask, and `key_value_heads` are asked; if these are fewer, neighbouring heads
+    share one ("grouped queries"). What does not divide evenly is a ValueError.
     """
-
-    dimensions: int
+    dimensions: int                             # of a token's vector
     heads: int = 1
     key_value_heads: Optional[int] = None       # None: as many as heads
     head_dim: Optional[int] = None              # None: dimensions / heads
@@ -471,47 +294,19 @@ class Settings:
     activation: Callable = silu
 
     def __post_init__(self) -> None:
-        if self.key_value_heads is None:
-            self.key_value_heads = self.heads
-        if min(self.dimensions, self.heads, self.key_value_heads) < 1:
-            raise ValueError("a transformer needs at least one dimension and one head")
-        if self.heads % self.key_value_heads:
-            raise ValueError(f"{self.heads} heads can't share {self.key_value_heads} evenly")
-        if self.head_dim is None:
-            if self.dimensions % self.heads:
-                raise ValueError(f"{self.dimensions} dimensions can't be divided among {self.heads} heads")
-            self.head_dim = self.dimensions // self.heads
-
-
-class Cache:
-    """What a block remembers of a text: for each head the keys and values of all tokens.
-
-    Nobody looks ahead, so the keys and values of a token never change. They are kept,
-    and only queries are new. `weights` is how the last token looked back, kept only to be drawn.
-    """
-
-    def __init__(self, heads: int):
-        self.keys = [[] for _ in range(heads)]
-        self.values = [[] for _ in range(heads)]
-        self.weights = []
-
-    def forget(self, position: int) -> None:
-        """Forget the token at this position and all that follow it."""
-        for vectors in self.keys + self.values:
-            del vectors[position:]
+        asked = self.key_value_heads or self.heads
+        if self.heads < 1 or self.heads % asked or not self.head_dim and self.dimensions % self.heads:
+            raise ValueError(f"{self.heads} heads don't divide {self.dimensions} dimensions, or {asked} them")
+        self.key_value_heads, self.head_dim = asked, self.head_dim or self.dimensions // self.heads
 
 
 @dataclass
 class Block:
-    """One layer: its weights, and what it does with the vector of one token.
+    """One layer: its settings, its weights, and what it does with the vector of one token.
 
-    The norms are lists of what the norm takes: weights, and for `layer_norm` biases.
-    `feed_forward` is the list of parts that the function of that name takes. Each block
-    has its settings; mostly all share the same, but they need not.
-
-    Raises ValueError if a matrix does not have as many rows as the heads need.
+    A norm is a list: weights and, for `layer_norm`, biases. `feed_forward` lists the parts
+    for the function of that name. `cache` keeps all keys and values, for each head asked.
     """
-
     settings: Settings
     attention_norm: list[Vector]
     query: Linear
@@ -522,299 +317,214 @@ class Block:
     feed_forward: list
 
     def __post_init__(self) -> None:
-        _check_rows(self)
+        asks, asked, size = self.settings.heads, self.settings.key_value_heads, self.settings.head_dim
+        rows = [len(part.matrix) for part in (self.query, self.key, self.value)]
+        if rows != [asks * size, asked * size, asked * size]:
+            raise ValueError(f"query, key and value have {rows} rows, which do not fit the heads")
+        self.cache = [([], []) for _ in range(asked)]
 
-    def attend(self, vector: Vector, position: int, cache: Cache) -> Vector:
-        """Look back with every head, and mix what they bring home.
-
-        First the token's own keys and values go into the cache: it may look at itself.
-        """
-        settings, found, cache.weights = self.settings, [], []
-        for head, key in enumerate(split_heads(self.key(vector), settings.head_dim)):
-            cache.keys[head].append(settings.key_at(key, position))
-        for head, value in enumerate(split_heads(self.value(vector), settings.head_dim)):
-            cache.values[head].append(value)
+    def attend(self, vector: Vector, position: int) -> Vector:
+        """Put your own keys and values into the cache, then look back with every head."""
+        settings, found, self.looks = self.settings, [], []
+        queries, new_keys, new_values = (split_heads(part(vector), settings.head_dim)
+                                         for part in (self.query, self.key, self.value))
+        for (keys, values), key, value in zip(self.cache, new_keys, new_values):
+            keys.append(settings.key_at(key, position))
+            values.append(value)
         first = settings.first_visible(position)
-        for head, query in enumerate(split_heads(self.query(vector), settings.head_dim)):
-            asked = head * settings.key_value_heads // settings.heads
-            query = settings.query_at(query, position)
-            weights = attention_weights(query, cache.keys[asked][first:])
-            found += weighted_sum(weights, cache.values[asked][first:])
-            cache.weights.append([0.0] * first + weights)
+        for head, query in enumerate(queries):
+            keys, values = self.cache[head * settings.key_value_heads // settings.heads]
+            look = settings.query_at(query, position), keys[first:]
+            found += attention(*look, values[first:])
+            self.looks.append(look)     # to be drawn
         return self.output(found)
 
-    def think(self, vector: Vector) -> Vector:
-        """The feed-forward layer, whichever the settings name."""
+    def think(self, vector: Vector, position: int) -> Vector:
+        """The feed-forward layer, which is the same at every position."""
         return self.settings.feed_forward(vector, *self.feed_forward, self.settings.activation)
 
-    def step(self, vector: Vector, position: int, cache: Cache) -> Vector:
-        """Look back and think, and add both to the vector.
+    def step(self, vector: Vector, position: int) -> Vector:
+        """Look back and think, and add both to the vector: its sum goes from block to block.
 
-        In 2017 the norm came last, and all that goes through a block was rescaled. With
-        the norm first a block only rescales what it reads, the sum itself goes through
-        untouched, and a hundred blocks can be trained as easily as six.
+        In 2017 the norm came last, and rescaled the sum each time. If it comes first, only what
+        a part reads is rescaled, and a stack of a hundred blocks can learn.
         """
-        def norm(vector: Vector, weights: list[Vector]) -> Vector:
-            return self.settings.norm(vector, *weights, self.settings.epsilon)
-
-        if self.settings.norm_first:
-            read = norm(vector, self.attention_norm)
-            vector = add(vector, self.attend(read, position, cache))
-            return add(vector, self.think(norm(vector, self.feed_forward_norm)))
-        vector = norm(add(vector, self.attend(vector, position, cache)), self.attention_norm)
-        return norm(add(vector, self.think(vector)), self.feed_forward_norm)
+        norm, epsilon = self.settings.norm, self.settings.epsilon
+        for part, weights in ((self.attend, self.attention_norm), (self.think, self.feed_forward_norm)):
+            if self.settings.norm_first:
+                vector = add(vector, part(norm(vector, *weights, epsilon), position))
+            else:
+                vector = norm(add(vector, part(vector, position)), *weights, epsilon)
+        return vector
 
 
-def _check_rows(block: Block) -> None:
-    settings = block.settings
-    for name, heads in (("query", settings.heads), ("key", settings.key_value_heads), ("value", settings.key_value_heads)):
-        rows = len(getattr(block, name).matrix)
-        if rows != heads * settings.head_dim:
-            raise ValueError(f"the {name} matrix has {rows} rows, but {heads} heads of {settings.head_dim} numbers "
-                             f"need {heads * settings.head_dim}")
-
-
+@dataclass
 class Transformer:
     """The whole model: embeddings, blocks, a last norm, and a score for every token.
 
-    `embeddings` is V x D as in lesson 3. `output` is V x D too: its row for a token is
-    what a vector must look like to have that token next. Without it the embeddings
-    do both jobs ("tied"). `positions` is a table of vectors that are added, one for each
-    position, if the blocks do not rotate.
+    `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings do
+    both jobs ("tied"). `positions` is a table of vectors to add, if the blocks don't rotate.
     """
+    settings: Settings
+    embeddings: Matrix
+    blocks: list[Block]
+    last_norm: Optional[list[Vector]] = None
+    output: Optional[Matrix] = None
+    positions: Optional[Matrix] = None
 
-    def __init__(self, settings: Settings, embeddings: Matrix, blocks: list[Block],
-                 last_norm: Optional[list[Vector]] = None, output: Optional[Matrix] = None,
-                 positions: Optional[Matrix] = None):
-        self.settings, self.embeddings, self.blocks = settings, embeddings, blocks
-        self.last_norm, self.positions = last_norm, positions
-        self.output = embeddings if output is None else output
-        self.ids = []       # what the caches remember
-        self.caches = [Cache(block.settings.key_value_heads) for block in blocks]
+    def __post_init__(self) -> None:
+        self.ids = []       # the text that the caches remember
 
     def logits(self, ids: list[int]) -> Vector:
-        """One score per token of the vocabulary, for the token after `ids`.
+        """One score per token of the vocabulary, for the token after `ids`, as in lesson 3.
 
-        The meaning is that of lesson 3, so lesson 4's `generate` takes a transformer as it
-        is. Only the last vector is asked for scores: of the others nobody wants to know.
+        So lesson 4's `generate` takes a transformer as it is. Only the last token needs the
+        output matrix. Nothing is read again that the last `ids` began with, too.
 
-        Raises ValueError for no ids, for an id without a row, and beyond the last position.
+        Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
-        if not ids:
-            raise ValueError("a transformer needs at least one token to go on from")
+        if not 0 < len(ids) <= len(ids if self.positions is None else self.positions):
+            raise ValueError(f"the text has {len(ids)} tokens: too few, or more than there are positions")
         self.keep_beginning(ids)
-        for id in ids[len(self.ids):]:
-            vector = self.read(id)
+        for position in range(len(self.ids), len(ids)):
+            vector = lookup(self.embeddings, [ids[position]])[0]
+            if self.positions is not None:
+                vector = add(vector, self.positions[position])
+            for block in self.blocks:
+                vector = block.step(vector, position)
+            self.ids.append(ids[position])
         if self.last_norm is not None:
             vector = self.settings.norm(vector, *self.last_norm, self.settings.epsilon)
-        return times(self.output, vector)
-
-    def read(self, id: int) -> Vector:
-        """Take one more token through all the blocks; its last vector comes out."""
-        position = len(self.ids)
-        vector = lookup(self.embeddings, [id])[0]
-        if self.positions is not None:
-            if position >= len(self.positions):
-                raise ValueError(f"the text is too long: there are {len(self.positions)} positions")
-            vector = add(vector, self.positions[position])
-        for block, cache in zip(self.blocks, self.caches):
-            vector = block.step(vector, position, cache)
-        self.ids.append(id)
-        return vector
+        return times(self.embeddings if self.output is None else self.output, vector)
 
     def keep_beginning(self, ids: list[int]) -> None:
-        """Keep in mind what these ids have in common with the last ones, and forget the rest.
-
-        The last of `ids` is always read again, for its vector is needed.
-        """
+        """Forget all but the longest beginning that these ids share with the last ones."""
         same = 0
         while same < min(len(ids) - 1, len(self.ids)) and ids[same] == self.ids[same]:
             same += 1
         del self.ids[same:]
-        for cache in self.caches:
-            cache.forget(same)
+        for keys, values in (pair for block in self.blocks for pair in block.cache):
+            del keys[same:], values[same:]
 
 
 # %% Transformer vs Mistral
-# Learn once, create any LLM: three models of three ages, and each is a setting of this
-# class. The comments say why the field moved on.
+# Learn once, create any LLM: three models of three ages are one class with three columns
+# of settings. (Two rows more are weights that are there or not. Mistral's `Linear`s have
+# no biases, for these bring little. And its output is a matrix of its own; 2017 and GPT-2
+# tied it to the embeddings, to save weights.)
 
-TRANSFORMER = Settings(dimensions=512, heads=8, norm=layer_norm, norm_first=False,
-                       query_at=no_position, key_at=no_position,     # + sinusoids
-                       feed_forward=feed_forward, activation=relu)
-GPT_2 = Settings(dimensions=768, heads=12, norm=layer_norm,
-                 norm_first=True,               # deep stacks can be trained
-                 query_at=no_position, key_at=no_position,      # + a learned table
-                 feed_forward=feed_forward,
-                 activation=gelu)               # a slope everywhere
-MISTRAL = Settings(dimensions=4096, heads=32,
-                   key_value_heads=8,           # a quarter of the cache
-                   norm=rms_norm,               # half the work, and as good
-                   norm_first=True,
-                   query_at=rotate, key_at=rotate,      # distance is what counts
-                   first_visible=partial(sliding_window, size=4096),    # bounded work
-                   feed_forward=gated_feed_forward,     # learns more with as many weights
-                   activation=silu)
-
-
-def compare(columns: dict[str, Settings]) -> str:
-    """Show settings side by side; every name in the table is a function of this lesson.
-
-    >>> print(compare({"2017": TRANSFORMER, "GPT-2": GPT_2, "Mistral": MISTRAL}))
-                         2017         GPT-2  Mistral
-    dimensions            512           768  4096
-    heads                   8            12  32
-    key_value_heads         8            12  8
-    head_dim               64            64  128
-    norm           layer_norm    layer_norm  rms_norm
-    norm_first          False          True  True
-    epsilon             1e-05         1e-05  1e-05
-    query_at      no_position   no_position  rotate
-    key_at        no_position   no_position  rotate
-    first_visible  whole_text    whole_text  sliding_window
-    feed_forward feed_forward  feed_forward  gated_feed_forward
-    activation           relu          gelu  silu
-
-    Two more cells are weights that are there or not. The first two have biases in every
-    `Linear`, Mistral has none. The first two use the embeddings as output too; Mistral
-    has an output matrix of its own, for it can afford one.
-    """
-    rows = [["", *columns]]
-    for field in fields(Settings):
-        choices = [getattr(settings, field.name) for settings in columns.values()]
-        choices = [getattr(choice, "func", choice) for choice in choices]   # of a partial
-        rows.append([field.name, *(getattr(choice, "__name__", choice) for choice in choices)])
-    return table(rows)
+CHOICES = {         # 2017          GPT-2         Mistral 7B          why it changed
+    "dimensions":      (512,          768,          4096),
+    "heads":           (8,            12,           32),
+    "key_value_heads": (8,            12,           8),             # a smaller cache
+    "norm":            (layer_norm,   layer_norm,   rms_norm),      # less work, as good
+    "norm_first":      (False,        True,         True),          # deep stacks learn
+    "query_at":        (no_position,  no_position,  rotate),        # distances count;
+    "key_at":          (no_position,  no_position,  rotate),        # others add a vector
+    "first_visible":   (whole_text,   whole_text,   partial(sliding_window, size=4096)),
+    "feed_forward":    (feed_forward, feed_forward, gated_feed_forward),   # learns more
+    "activation":      (relu,         gelu,         silu)}          # a slope everywhere
+TRANSFORMER, GPT_2, MISTRAL = (Settings(**dict(zip(CHOICES, column)))
+                               for column in zip(*CHOICES.values()))
 
 
 # %% Set by hand
-# Weights are learned, but a transformer is easier to understand if you write them down
-# yourself. This one does what every LLM learns to do early on: it finds "A B" earlier in
-# the text, and after the next "A" it says "B". It takes two looks. A token's vector is
-# a notebook with four places. Ids are written in binary, each 0 as a -1, so that the dot
-# product of two ids is the highest if they are the same.
+# Write the weights down yourself, and a transformer is no secret any more. This one does
+# what every LLM learns early on: it finds "A B" in the text so far, and after the next "A"
+# it says "B". A token's vector has four parts. Ids are in binary, with -1 for 0, so that
+# the dot product of two ids is highest if they are the same.
 #
-#     now      my own id
-#     before   the id of the token before me      (block 1 writes it)
-#     found    what I think comes next            (block 2 writes it)
-#     kind     1 0, or 0 1 for the start of the text
+#     now      the id of this token
+#     before   the id of the token before it      (block 1 writes it)
+#     found    the id that should come next       (block 2 writes it)
+#     one      always 1
 #
-# Here pair i turns by 1/10^i at each step: the first pairs tell distances, and the others
-# turn so slowly that they can compare ids.
-
-SHARP = 200_000     # queries are this long, so that softmax picks only the best match
-
-
-def look_one_back(settings: Settings, size: int) -> Block:
-    """Block 1: every token looks at the one before it, and copies its `now` to `before`.
-
-    All keys are alike, and turned to where they stand. The query is that key turned back
-    by one step. So the dot product is highest for the token one step back.
-
-    >>> scores = [dot(rotate([1.0, 0.0], -1), rotate([1.0, 0.0], -back)) for back in range(4)]
-    >>> [round(score, 2) for score in scores]
-    [0.54, 1.0, 0.54, -0.42]
-    """
-    now, before, kind = 0, size, 3 * size
-    key = [1.0] * 4 + [0.0] * (settings.head_dim - 4)
-    query = settings.query_at(key, -1)
-    return _block(settings, size + 1,
-                  {(row, kind + either): SHARP * x for row, x in enumerate(query) for either in (0, 1)},
-                  {(row, kind + either): x for row, x in enumerate(key) for either in (0, 1)},
-                  {(i, now + i): 1.0 for i in range(size)},
-                  {(before + i, i): 1.0 for i in range(size)})
-
-
-def look_for_the_same(settings: Settings, size: int, start: Vector) -> Block:
-    """Block 2: whose `before` is my `now`? What that token is, comes next: copy it to `found`.
-
-    An id with `size` bits gives a score of `size` to itself, and at most size - 2 to any
-    other. Between the two, at size - 1, lies the score of the start of the text: who finds
-    nothing looks there, and gets nothing. Real LLMs learn such a place, too; it is called
-    an attention sink. Of several matches the latest wins: a slow pair takes off a little
-    for each step back.
-    """
-    now, before, found, kind = 0, size, 2 * size, 3 * size
-    half, either = settings.head_dim // 2, (kind, kind + 1)
-    query = {(5 + i, now + i): SHARP for i in range(size)}
-    query.update({(5 + size, column): SHARP * (size - 1) for column in either})
-    query.update({(3 + half, column): SHARP * 0.9 for column in either})
-    key = {(5 + i, before + i): 1.0 for i in range(size)}
-    key.update({(5 + i, kind + 1): -start[i] for i in range(size)})
-    key.update({(5 + size, kind + 1): 1.0, (3, kind): 1.0, (3, kind + 1): 1.0})
-    value = {(i, now + i): 1.0 for i in range(size)}
-    value.update({(i, kind + 1): -start[i] for i in range(size)})
-    return _block(settings, 2 * size + 1, query, key, value, {(found + i, i): 1.0 for i in range(size)})
-
-
-def _block(settings: Settings, squares: int, *entries: dict[tuple[int, int], float]) -> Block:
-    """A block with these numbers in query, key, value and output, and zeros everywhere else."""
-    def fill(rows: int, columns: int, numbers: dict[tuple[int, int], float]) -> Linear:
-        return Linear([[numbers.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
-
-    wide, high = settings.dimensions, settings.head_dim
-    norm = [[math.sqrt(squares / wide)] * wide]     # undoes the norm: all vectors here have the same length
-    query, key, value = (fill(high, wide, numbers) for numbers in entries[:3])
-    no_thought = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
-    return Block(settings, norm, query, key, value, fill(wide, high, entries[3]), norm, no_thought)
-
+# In block 1 each token looks one back and copies that `now` into its own `before`: all keys
+# are alike but for the rotation, and the query is the key turned back by one step.
+# In block 2 it looks for its `now` in every `before`, and copies the `now` of that token
+# into `found`. With b bits the same id scores b, another at most b - 2, and the start of
+# the text b - 1. Its `now` has no bits: who finds nothing looks there, and learns nothing.
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     """A transformer that looks for the last time a token was there, and says what followed.
 
-    `start` is the id that a text begins with. Here are the looks of its second block:
-    from the second " a" on, each token looks at the one that followed it last time.
+    `start` is the id with which texts begin. Of three tokens that come twice, each looks
+    the second time at the one that followed the first time:
 
-    >>> head = induction_head(vocab_size=100)
-    >>> ids, looks = [0, 7, 33, 58, 7, 33, 58, 7], []
+    >>> head, looks, ids = induction_head(vocab_size=100), [], [0, 7, 33, 58, 7, 33, 58]
     >>> for place in range(len(ids)):
     ...     logits = head.logits(ids[:place + 1])
-    ...     looks.append(head.caches[1].weights[0])
-    >>> print(draw_looks(["start", *"abcabca"], looks))
+    ...     looks += [attention_weights(*look) for look in head.blocks[1].looks]
+    >>> print(staircase(["start", "7", "33", "58", "7", "33", "58"], looks))
     ██ start
+    ██. 7
+    ██. . 33
+    ██. . . 58
+    . . ██. . 7
+    . . . ██. . 33
+    . . . . ██. . 58
     >>> logits.index(max(logits))
-    33
+    7
 
-    It works on any vocabulary, with `generate` as it is, and on texts that no model has
-    met, for it has learned nothing by heart:
+    It goes on with texts that nobody ever wrote. Lesson 3's model has no chance there:
 
     >>> tokenizer, model = course_model()
     >>> head = induction_head(len(tokenizer), start=story_ids(tokenizer, [])[0])
-    >>> prompt = " green sister fast window seven house green"
-    >>> print(*generate(head, tokenizer, prompt, max_new_tokens=5, temperature=0))
+    >>> for either in (head, model):
+    ...     text = " green sister fast window seven house green"
+    ...     print(*generate(either, tokenizer, text, max_new_tokens=5, temperature=0))
      sister  fast  window  seven  house
-    >>> likely_next(prompt, tokenizer, model, count=1)
+    ,  and  the  dog .
     """
-    size = max(1, (vocab_size - 1).bit_length())
-    codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(size)] for id in range(vocab_size)]
-    at_place = partial(rotate, base=10.0 ** (size + 6))
-    settings = Settings(3 * size + 2, head_dim=2 * (size + 6), epsilon=0.0,
-                        query_at=at_place, key_at=at_place)
-    embeddings = [code + [0.0] * (2 * size) + [float(id != start), float(id == start)]
-                  for id, code in enumerate(codes)]
-    output = [[0.0] * (2 * size) + [10 * x for x in code] + [0.0, 0.0] for code in codes]
-    blocks = [look_one_back(settings, size), look_for_the_same(settings, size, codes[start])]
-    return Transformer(settings, embeddings, blocks, [[1.0] * settings.dimensions], output)
+    bits = max(2, (vocab_size - 1).bit_length())
+    codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] for id in range(vocab_size)]
+    size, pairs, sharp = bits + 1, bits + 6, 200_000.0      # so that softmax takes only the best
+    before, found, one = size, 2 * size, 3 * size
+    at = partial(rotate, base=10.0 ** pairs)                # pair i turns by 1/10^i a step
+    settings = Settings(one + 1, head_dim=2 * pairs, epsilon=0.0, query_at=at, key_at=at)
+    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)               # block 1 needs the fast pairs
+    queries = {(row, one): sharp * x for row, x in enumerate(at(key, -1))}
+    look_back = _block(settings, size, queries, {(row, one): x for row, x in enumerate(key)}, before)
+    queries = {(5 + bit, bit): sharp for bit in range(bits)}        # block 2, the slow ones
+    keys = {(5 + bit, before + bit): 1.0 for bit in range(bits)}
+    queries[5 + bits, one], keys[5 + bits, bits] = sharp * (bits - 1) / math.sqrt(bits), 1.0
+    queries[3 + pairs, one], keys[3, one] = sharp * 0.9, 1.0        # of several the latest wins
+    look_up = _block(settings, 2 * size, queries, keys, found)
+    output = [[0.0] * found + [10 * x for x in code] + [0.0] * 2 for code in codes]
+    embeddings = [code + [0.0] * (2 * size + 1) + [1.0] for code in codes]
+    embeddings[start][:size] = [0.0] * bits + [math.sqrt(bits)]
+    return Transformer(settings, embeddings, [look_back, look_up], [[1.0] * (one + 1)], output)
+
+
+def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: int) -> Block:
+    """A block with these entries, (row, column) → number, that copies the `now` it looks at to `target`."""
+    def fill(rows: int, columns: int, entries: dict[tuple[int, int], float]) -> Linear:
+        return Linear([[entries.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
+
+    wide, high, size = settings.dimensions, settings.head_dim, range((settings.dimensions - 1) // 3)
+    norm = [[math.sqrt(squares / wide)] * wide]     # all vectors are of one length, so this undoes the norm
+    copy, paste = fill(high, wide, {(i, i): 1.0 for i in size}), fill(wide, high, {(target + i, i): 1.0 for i in size})
+    no_thought = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
+    return Block(settings, norm, fill(high, wide, queries), fill(high, wide, keys), copy, paste, norm, no_thought)
 
 
 # %% What looking back is worth
 
 def worth(stories: list[str], tokenizer: Tokenizer, model: EmbeddingModel, share: float = 0.08,
           every: int = 1) -> tuple[float, float]:
-    """Bits per byte of a model alone, and with a share of its trust given to the head.
+    """Bits per byte of a model alone, and if it trusts the head a little.
 
-    Where the head has something to say, 8 % of the probability goes to its token, and the
-    model keeps 92 %. `every` looks at one token in so many, to be quick.
+    Where the head finds something, it gets 8 % of the probability. (To be quick, `every`
+    looks at one token in so many.)
 
     >>> tokenizer, model = course_model()
-    >>> seen, held_out = corpus_stories()
-    >>> alone, mixed = worth(held_out, tokenizer, model, every=4)
+    >>> alone, mixed = worth(corpus_stories()[1], tokenizer, model, every=4)
     >>> 0.02 < alone - mixed < 0.06
     True
 
-    From about 1.78 to 1.75 bits per byte: one head, set by hand, for free. Names and
-    things that a story is about come again, and lesson 3's model has forgotten them by
-    then. A trained transformer has hundreds of heads, and has learned what each looks for.
+    About 1.78 bits per byte become 1.75, by one head that was never trained: a story comes
+    back to its people and things, and lesson 3's model has forgotten them. A real LLM has
+    hundreds of heads, and has learned what each should look for.
     """
     head = induction_head(len(tokenizer), start=story_ids(tokenizer, [])[0])
     alone = mixed = 0.0
@@ -822,9 +532,9 @@ def worth(stories: list[str], tokenizer: Tokenizer, model: EmbeddingModel, share
         ids = story_ids(tokenizer, [story])
         for place in range(1, len(ids), every):
             right = softmax(model.logits(ids[:place]))[ids[place]]
-            guesses = softmax(head.logits(ids[:place]))
             alone += bits(right)
-            if max(guesses) > 0.5:
+            guesses = softmax(head.logits(ids[:place]))
+            if max(guesses) > 0.5:      # it has something to say
                 right = (1 - share) * right + share * guesses[ids[place]]
             mixed += bits(right)
     size = sum(len((story + "\n\n").encode("utf-8")) for story in stories)
@@ -834,27 +544,20 @@ def worth(stories: list[str], tokenizer: Tokenizer, model: EmbeddingModel, share
 # %% Never compute twice
 
 def multiplications(model: Transformer, position: int) -> int:
-    """Count what the blocks multiply for the token at a position, with the cache.
+    """Count what the blocks multiply for the token at one position, thanks to the cache.
 
-    Every weight once, and for each token in sight a key and a value. Without the cache
-    all tokens before would have to go through the blocks again. For a text of 200 tokens,
-    written one by one:
+    Every weight once, and a key and a value of each token in sight: nobody looks ahead, so
+    these stay as they are. Without a cache all the text would go through the blocks again.
+    To write 200 tokens, one by one, it takes:
 
     >>> head = induction_head(vocab_size=100)
     >>> cost = [multiplications(head, position) for position in range(200)]
-    >>> f"{sum(cost):,} with the cache"
-    >>> f"{sum(sum(cost[:count]) for count in range(1, 201)):,} without"
-
-    The logits are the same, to the last bit:
-
-    >>> ids = [0, 7, 33, 58, 7, 33]
-    >>> for count in range(1, len(ids) + 1):
-    ...     logits = head.logits(ids[:count])           # one token more each time
-    >>> logits == induction_head(vocab_size=100).logits(ids)
+    >>> with_cache, without = sum(cost), sum(sum(cost[:end]) for end in range(1, 201))
+    >>> f"{with_cache:,} with the cache, {without:,} without"
+    '3,160,400 with the cache, 248,288,600 without'
+    >>> one_by_one = [head.logits([0, 7, 33, 7][:count]) for count in (1, 2, 3, 4)]
+    >>> one_by_one[-1] == induction_head(vocab_size=100).logits([0, 7, 33, 7])
     True
-
-    `logits` finds out by itself what is new: it goes on where these ids and the last
-    ones part. So generating and chatting are cheap, and asking about another text is right.
     """
     count = 0
     for block in model.blocks:
@@ -868,141 +571,103 @@ def multiplications(model: Transformer, position: int) -> int:
 # %% Your turn
 
 def exercise_1(answer: list[list[float]]) -> str:
-    """A warm-up on paper. Three tokens; here is how well each query matches each key.
+    """On paper: query 1 matches the three keys with 2, 7, 1; query 2 with 3, 3, 9; query 3 with 0, 0, 0.
 
-               key 1  key 2  key 3
-    query 1      2      7      1
-    query 2      3      3      9
-    query 3      0      0      0
-
-    Who looks at whom? Nobody looks ahead. Write three rows of weights as a list of lists,
-    answer_1, into a file beside the lesson that begins with
-    `from lesson_5_transformer import *`, and check it:
-
-        python3 lesson_5_transformer.py --check answers_5.py
+    Who looks at whom? Nobody looks ahead. Write three rows of weights, answer_1, into a file that begins
+    with `from lesson_5_transformer import *`: python3 lesson_5_transformer.py --check answers_5.py
     """
-    rows = [[round(weight, 2) for weight in row[:place + 1]] for place, row in enumerate(answer)]
     if any(any(row[place + 1:]) for place, row in enumerate(answer)):
         return "Somebody looks ahead: query 2 must not see key 3, however well they match."
-    if rows == [[1.0], [0.5, 0.5], [0.33, 0.33, 0.33]]:
+    if [[round(weight, 2) for weight in row if weight] for row in answer] == [[1], [0.5] * 2, [0.33] * 3]:
         return "Yes: what one may not see is left out before the softmax, so each row adds up to 1."
-    return "Equal scores get equal weights, and each row adds up to 1. How many keys does query 1 see?"
+    return "Equal matches get equal weights, and each row adds up to 1. How many keys does query 1 see?"
 
 
 def exercise_2(answer: list[int]) -> str:
-    """Predict: how many numbers does Mistral keep for each token that it has read?
+    """Predict: how many numbers do the 32 blocks of Mistral 7B keep for each token that was read?
 
-    It has 32 blocks. Use `MISTRAL`. And how many would it be if every head had keys and
-    values of its own? Two whole numbers.
+    And how many would it be if each of its heads had keys and values of its own? Two whole numbers.
     """
-    right = [32 * 2 * 8 * 128, 32 * 2 * 32 * 128]
-    if answer == right:
-        return "Yes: a text of 4,096 tokens takes 0.5 GB in 16 bits; without shared heads it would take 2."
-    if answer in ([number // 2 for number in right], [number // 32 for number in right]):
-        return "Nearly. Keys and values, in every one of the 32 blocks."
-    return "For each block and each of the 8 heads that are asked: a key and a value of `head_dim` numbers."
+    if answer == [65536, 262144]:
+        return "Yes: 4,096 tokens take half a gigabyte, at 16 bits a number. Without grouped queries, two."
+    return "In each of 32 blocks, for each head that is asked: a key and a value of `MISTRAL.head_dim` numbers."
 
 
 def exercise_3(answer: list[Vector]) -> str:
-    """Set a head by hand: it shall look two tokens back.
+    """Set a head by hand: a query and a key of 8 numbers, the same for all tokens, so that each looks two back.
 
-    answer_3 is a query and a key of 8 numbers each. Every token has the same two; they are
-    rotated to where they stand, and with both from position 2 to 30 the weight of the
-    token two steps back must be over 0.9.
+    They will be rotated. From position 2 to 30 the weight of the right token must be over 0.9.
     """
-    query, key = answer
-    keys = [rotate(key, position) for position in range(31)]
     for position in range(2, 31):
-        weights = attention_weights(rotate(query, position), keys[:position + 1])
-        back = position - weights.index(max(weights))
-        if back != 2:
-            return f"From position {position} it looks {back} back. See how `look_one_back` does it."
+        keys = [rotate(answer[1], place) for place in range(position + 1)]
+        weights = attention_weights(rotate(answer[0], position), keys)
         if weights[-3] <= 0.9:
-            return f"The right one, but with a weight of {weights[-3]:.2f} only. A longer query is surer of itself."
-    return "Yes: it looks two back from everywhere."
+            back = position - weights.index(max(weights))
+            return f"Position {position} looks {back} back most, and two back with {weights[-3]:.2f}. What did block 1 do?"
+    return "Yes: two back, from everywhere."
 
 
 def exercise_4(answer: Callable) -> str:
-    """Write attention for a whole text.
+    """Write attention for a whole text: `answer_4(queries, keys, values)`, with a vector of each for every token.
 
-    `answer_4(queries, keys, values)` gets three lists with a vector for each token, and
-    returns for each token what it brings home. Nobody looks ahead.
+    It returns for each token what it brings home. Nobody looks ahead.
     """
     rng = random.Random(0)
-    for length in (1, 2, 7):
-        queries, keys, values = ([[rng.gauss(0, 1) for _ in range(3)] for _ in range(length)] for _ in "qkv")
-        right = [attention(query, keys[:place + 1], values[:place + 1]) for place, query in enumerate(queries)]
-        given = answer(queries, keys, values)
-        if len(given) != length:
-            return f"For {length} tokens it gave {len(given)} vectors."
-        for place, (vector, wanted) in enumerate(zip(given, right)):
-            if len(vector) != 3 or any(abs(x - y) > 1e-9 for x, y in zip(vector, wanted)):
-                return f"Of {length} tokens, number {place + 1} brings home the wrong vector. Whom may it see?"
+    queries, keys, values = ([[rng.gauss(0, 1) for _ in range(3)] for _ in range(7)] for _ in "qkv")
+    given = answer(queries, keys, values)
+    for place, query in enumerate(queries):
+        right = attention(query, keys[:place + 1], values[:place + 1])
+        if len(given) != 7 or max(abs(x - y) for x, y in zip(given[place], right)) > 1e-9:
+            return f"Of 7 tokens, number {place + 1} should bring home {right}. Whom may it see?"
     return "Yes: this is what a graphics card computes for all tokens at once."
 
 
 def exercise_5(answer: Callable) -> str:
-    """For an evening: how attention learns.
+    """For an evening: how attention learns. With the slopes that you find here one can train a transformer.
 
-    To train the weights one must know the slopes: how much does the loss change if a number
-    changes a little? Say that the loss is dot(upstream, attention(query, keys, values)).
-    `answer_5(query, keys, values, upstream)` returns its slopes for every number of the
-    query, of the keys and of the values, in their shapes. Lesson 3's errors are the slopes
-    of a softmax with its loss; here you need those of the softmax alone. With this
-    you could train a transformer.
+    Say that the loss is dot(upstream, attention(query, keys, values)). By how much does it change if a number
+    changes a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes
+    for the query, the keys and the values, in their shapes. Begin with the values; then find out what a change
+    of one score does to all the weights.
     """
     rng = random.Random(0)
-    query, upstream = ([rng.gauss(0, 1) for _ in range(4)] for _ in "qu")
-    keys, values = ([[rng.gauss(0, 1) for _ in range(4)] for _ in range(5)] for _ in "kv")
-    given = answer(query, keys, values, upstream)
-
-    def loss() -> float:
-        return dot(upstream, attention(query, keys, values))
-
-    def slope(vector: Vector, place: int) -> float:
-        before, losses = vector[place], []
-        for step in (1e-5, -1e-5):
-            vector[place] = before + step
-            losses.append(loss())
-        vector[place] = before
-        return (losses[0] - losses[1]) / 2e-5
-
-    for name, rows, slopes in (("values", values, given[2]), ("query", [query], [given[0]]), ("keys", keys, given[1])):
-        right = [[slope(row, place) for place in range(4)] for row in rows]
-        if len(slopes) != len(rows) or any(abs(x - y) > 1e-6 for a, b in zip(slopes, right) for x, y in zip(a, b)):
-            return f"The slopes of the {name} are not right yet. Change one number of them by 0.001, and see what the loss does."
+    upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
+    of_query, of_keys, of_values = answer(query, rows[:5], rows[5:], upstream)
+    for name, vectors, slopes in (("values", rows[5:], of_values), ("query", [query], [of_query]), ("keys", rows[:5], of_keys)):
+        for vector, row, place in ((vector, row, place) for vector, row in zip(vectors, slopes) for place in range(4)):
+            losses = []
+            for step in (1e-5, -2e-5, 1e-5):
+                vector[place] += step
+                losses.append(dot(upstream, attention(query, rows[:5], rows[5:])))
+            right = (losses[0] - losses[1]) / 2e-5
+            if len(slopes) != len(vectors) or not abs(row[place] - right) < 1e-6:
+                return f"Of the {name} one slope is {row[place]:.4f}, and by trying it out it is {right:.4f}."
     return "Yes: all 44 slopes are right."
 
 
 # %% On the command line
 
 HELP = """Lesson 5: the transformer. Without a text it plays the lesson.
-  text        show what the hand-set head sees in it, and who looks at whom
-for example: python3 lesson_5_transformer.py "The dog saw a cat. The cat saw the dog."
+  text        show what the hand-set head finds in it, and who looks at whom
+for example: python3 lesson_5_transformer.py "The dog saw a cat. The dog ran."
 """
 
 
 def show(text: str) -> None:
-    """What the head of two blocks finds in a text, and a drawing of its looks."""
+    """Who looks at whom in the last 30 tokens of a text, and what should come next for that reason."""
     tokenizer = course_tokenizer()
     ids = story_ids(tokenizer, [text])[:-1]
-    if len(ids) < 2:
-        raise ValueError("there is nothing in this text to look back at")
-    head, looks = induction_head(len(tokenizer), start=ids[0]), []
-    tokens = ["(start)", *(tokenizer.decode([id]) for id in ids[1:])]
-    print("What followed the last time each token was there:\n")
-    rows = []
+    head, looks = induction_head(len(tokenizer), ids[0]), []
     for place in range(len(ids)):
         head.logits(ids[:place + 1])
-        looks.append(head.caches[1].weights[0])
-        found = looks[-1].index(max(looks[-1]))
-        if found and place:
-            came = place + 1 < len(ids) and ("and it came again" if ids[place + 1] == ids[found] else "but now came " + visible(tokens[place + 1]))
-            rows.append([visible(tokens[place]), visible(tokens[found]), came or "and what comes now?"])
-    print(table(rows) if rows else "Nothing: no token is there twice.")
-    shown = [0, *range(max(1, len(ids) - 30), len(ids))]
-    print("\nWho looks at whom" + (f" (the last {len(shown) - 1} tokens)" if len(shown) < len(ids) else "") + ":\n")
-    print(draw_looks([tokens[place] for place in shown], [[looks[place][other] for other in shown if other <= place] for place in shown]))
+        looks += [attention_weights(*look) for look in head.blocks[1].looks]
+    found = [look.index(max(look)) for look in looks]
+    shown, names = [0, *range(max(1, len(ids) - 30), len(ids))], [tokenizer.decode([id]) for id in ids]
+    drawn = staircase([names[row] for row in shown], [[looks[row][at] for at in shown if at <= row] for row in shown])
+    for row, line in zip(shown, drawn.splitlines()):
+        print(line, f"(next: {visible(names[found[row]])})" if found[row] else "")
+    right = sum(bool(at) and ids[at] == id for at, id in zip(found, ids[1:]))
+    print(f"The head finds something for {sum(map(bool, found))} of {len(ids) - 1} tokens; {right} times it came so.")
 
 
 if __name__ == "__main__":

@@ -151,6 +151,21 @@ def bar(share: float, width: int = 24) -> str:
     return "█" * whole + "▏▎▍▌▋▊▉"[rest - 1:rest]
 
 
+def staircase(tokens: Iterable[str], rows: Iterable[Sequence[float]]) -> str:
+    """Draw shares between 0 and 1 as blocks: a row for each token, which may share with those so far.
+
+    Each token stands at the end of its own row, and so at the head of its own column.
+
+    >>> print(staircase(["The", " cat", " sat"], [[1.0], [0.5, 0.5], [0.0, 0.9, 0.1]]))
+    ██ The
+    ▒▒▒▒ ·cat
+    . ██. ·sat
+    """
+    shades = [". ", "░░", "▒▒", "▓▓", "██"]
+    drawn = ["".join(shades[min(int(share * 5), 4)] for share in row).rstrip() for row in rows]
+    return "\n".join(f"{row} {visible(token)}" for token, row in zip(tokens, drawn))
+
+
 def table(rows: list[list]) -> str:
     """Line up rows of cells: the first and the last column to the left, those between to the right.
 
