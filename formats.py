@@ -65,22 +65,22 @@ Pair = tuple[int, int]
 @dataclass(frozen=True)
 class Rules:
     """What a tokenizer.json prescribes beside its tokens and merges."""
-    patterns: tuple[str, ...] = (GPT2_PATTERN,)     # a text is split by the first, each part by the second, and so on
-    nfc: bool = False                       # is é to be one character, never e and an accent?
-    ignore_merges: bool = False             # is a word that is a token never merged?
-    always: frozenset[str] = frozenset()    # the added tokens that are cut out even if nobody allowed it
-    normalized: frozenset[str] = frozenset()    # the added tokens that are looked for after NFC, not before
-    first_ids: tuple[int, ...] = ()         # what the post_processor puts before a text
+    patterns: tuple[str, ...] = (GPT2_PATTERN,)     # split by the first, then each part by the second, and so on
+    nfc: bool = False       # is é to be one character, never e and an accent?
+    ignore_merges: bool = False     # is a word that is a token taken as it is?
+    always: frozenset[str] = frozenset()        # added tokens that are cut out even if nobody allowed them
+    normalized: frozenset[str] = frozenset()    # added tokens that are looked for after NFC, not before
+    first_ids: tuple[int, ...] = ()     # what the post_processor puts before a text
 
 
 # What each part of a tokenizer.json may say: one of some values, or anything of a type. Whatever else a file
 # says, it is refused: it might change the ids, and nobody would notice.
 _FLAG, _ANYTHING = (False, True), object
 _BYTE_LEVEL = {"add_prefix_space": _FLAG, "trim_offsets": _FLAG, "use_regex": _FLAG}
-_AROUND = {"sep": list, "cls": list}
+_AROUND = {"sep": list, "cls": list, "trim_offsets": _FLAG, "add_prefix_space": _FLAG}
 _MAY_SAY = {
-    "file": {"version": ("1.0",), "truncation": (None,), "padding": (None,), "added_tokens": _ANYTHING, "normalizer": _ANYTHING,
-             "pre_tokenizer": _ANYTHING, "post_processor": _ANYTHING, "decoder": _ANYTHING, "model": dict},
+    "file": {"version": ("1.0",), "truncation": (None,), "padding": (None,), "added_tokens": _ANYTHING, "model": dict,
+             **dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor", "decoder"), _ANYTHING)},
     "model": {"type": ("BPE",), "dropout": (None, 0), "unk_token": _ANYTHING, "continuing_subword_prefix": (None, ""),
               "end_of_word_suffix": (None, ""), "fuse_unk": (None, *_FLAG), "byte_fallback": (None, False),
               "ignore_merges": (None, *_FLAG), "vocab": dict, "merges": list},
@@ -88,10 +88,9 @@ _MAY_SAY = {
                     "normalized": _FLAG, "special": _FLAG},
     "normalizer": {"NFC": {}},
     "pre_tokenizer": {"Split": {"pattern": dict, "behavior": ("Isolated",), "invert": (False,)},
-                      "Digits": {"individual_digits": _FLAG},
-                      "ByteLevel": {**_BYTE_LEVEL, "add_prefix_space": (False,)}},
-    "post_processor": {"ByteLevel": _BYTE_LEVEL, "TemplateProcessing": {"single": list, "pair": list, "special_tokens": dict},
-                       "BertProcessing": _AROUND, "RobertaProcessing": {**_AROUND, "trim_offsets": _FLAG, "add_prefix_space": _FLAG}},
+                      "Digits": {"individual_digits": _FLAG}, "ByteLevel": {**_BYTE_LEVEL, "add_prefix_space": (False,)}},
+    "post_processor": {"TemplateProcessing": {"single": list, "pair": list, "special_tokens": dict},
+                       "ByteLevel": _BYTE_LEVEL, "BertProcessing": _AROUND, "RobertaProcessing": _AROUND},
     "decoder": {"ByteLevel": _BYTE_LEVEL},
 }
 
@@ -305,17 +304,17 @@ def _bytes_of_letters() -> dict[int, int]:
     return {ord(letter): byte for byte, letter in byte_letters().items()}
 
 
-def check_name(token: str, id: int, vocabulary: dict[bytes, int]) -> None:
+def check_names(special_tokens: dict[str, int], vocabulary: dict[bytes, int]) -> None:
     """A tokenizer.json can't hold an added token that reads like another token in byte letters.
 
     Raises ValueError for such a token.
     """
-    try:
-        same = letters_to_bytes(token)
-    except ValueError:
-        return
-    if same != token.encode("utf-8") or vocabulary.get(same, id) != id:
-        raise ValueError(f"the added token {token!r} would be read as byte letters, as the token {same!r}; choose another")
+    for name, id in special_tokens.items():
+        if _bytes_of_letters().keys() >= {*map(ord, name)}:
+            same = letters_to_bytes(name)
+            if same != name.encode("utf-8") or vocabulary.get(same, id) != id:
+                raise ValueError(f"the added token {name!r} would be read as byte letters, as the token {same!r}; "
+                                 "choose another")
 
 
 # %% Cut a text by the rules of its tokenizer
@@ -401,13 +400,13 @@ def _alphabet(text: str) -> str:
     if text.isascii():
         return _characters(0x80)
     if len(text) < 20_000:
-        for end in (0x300, 0x10000, 0x20000):
-            if max(text) < chr(end):
+        for end in (0x300, 0x10000, 0x20000, 0x110000):
+            if ord(max(text)) < end:
                 return _characters(end)
     return "".join(sorted({*_characters(0x80), *text}))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _characters(end: int) -> str:
     return "".join(map(chr, range(end)))
 
@@ -463,8 +462,10 @@ def _members(token: str, alphabet: str) -> str:
     categories = name or {"s": ("Z", "Cc space"), "d": "Nd"}[token[1].lower()]
     negative = token[1].isupper() != ("^" in token)
     ranges = []
-    for (inside, _), run in groupby(_runs(alphabet), lambda run: (run[0].startswith(categories) != negative, run[1] > "\uffff")):
-        (_, first, _), *_, (_, _, last) = [*run] * 2
+    def group(run: tuple[str, str, str]) -> tuple[bool, bool]:
+        return run[0].startswith(categories) != negative, run[1] > "\uffff"
+    for (inside, _), runs in groupby(_runs(alphabet), group):
+        (_, first, _), *_, (_, _, last) = [*runs] * 2
         ranges += [f"\\U{ord(first):08x}-\\U{ord(last):08x}"] * inside
     return "".join(ranges) or "\\ud800"     # a class can't be empty, and this is in no text
 

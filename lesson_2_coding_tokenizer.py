@@ -39,7 +39,7 @@ from typing import Callable, Iterable, Iterator, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import bar, progress, read_text, run_lesson, show_ids, show_tokens, table
-from formats import (GPT2_PATTERN, Pair, Rules, byte_letters, check_name, compile_pattern, cut_out, cut_text,
+from formats import (GPT2_PATTERN, Pair, Rules, byte_letters, check_names, compile_pattern, cut_out, cut_text,
                      letters_to_bytes, read_tokenizer, write_tokenizer)
 from lesson_1_tokens import CORPUS, corpus_stories, letter_tokens, sentence_tokens, word_tokens
 
@@ -78,8 +78,8 @@ def text_to_bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(f"the text has a lone surrogate, {text[error.start]!r}, at "
-                         f"position {error.start}; UTF-8 can't write it") from None
+        found = f"a lone surrogate, {text[error.start]!r}, at {error.start}"
+        raise ValueError(f"the text has {found}, unknown to UTF-8") from None
 
 
 # %% Count and merge
@@ -139,7 +139,7 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
     What a word is, is said by a pattern. This one is GPT-2's. It reads like this:
 
         's|'t|'re|'ve|'m|'ll|'d    the end of "dog's", of "don't" and so on
-         ?\p{L}+                   letters, with the space before them if there is one
+         ?\p{L}+                   letters, with one space before them, if any
          ?\p{N}+                   digits, in the same way
          ?[^\s\p{L}\p{N}]+         other signs, in the same way
         \s+(?!\S)|\s+              spaces; the last one is left for the next word
@@ -199,7 +199,7 @@ def trace_merges(text: str, count: int) -> str:
             break
         merges[pair] = new_id
         words = [merge_pair(word, pair, new_id) for word in words]
-        tokenizer = Tokenizer(merges)       # it spells tokens; we come to it below
+        tokenizer = Tokenizer(merges)       # spells tokens; it comes below
         rows.append([new_id, tokenizer.show(pair, False).replace("|", " + "),
                      times, tokenizer.show(chain(*words), False)])
     return table(rows)
@@ -239,7 +239,8 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
 def first_pair(ids: list[int], merges: dict[Pair, int]) -> Optional[Pair]:
     """Of the pairs that can be merged, find the one that was learned first.
 
-    >>> first_pair(list(b"low"), train_merges_simply("low low lower lowest", 256 + 3))
+    >>> merges = train_merges_simply("low low lower lowest", 256 + 3)
+    >>> first_pair(list(b"low"), merges)
     (108, 111)
     """
     pairs = [pair for pair in zip(ids, ids[1:]) if pair in merges]
@@ -273,7 +274,7 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
 
     >>> from lesson_1_tokens import subword_tokens
     >>> merges = course_tokenizer().merges
-    >>> pieces = [token.decode("utf-8", "ignore") for token in token_bytes(merges).values()]
+    >>> pieces = Tokenizer(merges).tokens(range(256 + len(merges)))
     >>> print(show_tokens(subword_tokens(" herself", pieces), color=False))
     ·hers|e|lf
     >>> print(Tokenizer(merges).show(encode_simply(" herself", merges)))
@@ -323,22 +324,26 @@ class Tokenizer:
     `vocabulary` has the id of each token, which is written as bytes. Special tokens are
     added by hand. They stand for what is not text, such as the end of a document.
 
-    >>> Tokenizer.train("the then them the", 259, ["<|endoftext|>"]).vocabulary[b"the"]
-    257
+    >>> tokenizer = Tokenizer.train("the then them the", 259, ["<|endoftext|>"])
+    >>> tokenizer.vocabulary[b"the"], tokenizer.vocabulary[b"<|endoftext|>"]
+    (257, 258)
     """
 
     def __init__(self, merges: dict[Pair, int], special_tokens: Optional[dict[str, int]] = None,
                  vocabulary: Optional[dict[bytes, int]] = None, rules: Rules = Rules()):
-        self.merges, self.special_tokens, self.rules = merges, special_tokens or {}, rules
-        self.first_ids = list(rules.first_ids)      # what some models want before a text
-        self._learned = vocabulary or {token: id for id, token in token_bytes(merges).items()}
-        for token, id in self.special_tokens.items():
-            check_name(token, id, self._learned)
-        special = {text_to_bytes(token): id for token, id in self.special_tokens.items()}
+        self.merges, self.rules = merges, rules
+        self.special_tokens = special_tokens or {}
+        self.first_ids = list(rules.first_ids)      # they belong before a text
+        learned = token_bytes(merges)
+        self._learned = vocabulary or dict(zip(learned.values(), learned))
+        names = map(text_to_bytes, self.special_tokens)
+        special = dict(zip(names, self.special_tokens.values()))
         self.vocabulary = {**self._learned, **special}
-        self._bytes_of = dict(zip(chain(self._learned.values(), special.values()), chain(self._learned, special)))
+        self._bytes_of = dict(zip(self._learned.values(), self._learned))
+        self._bytes_of.update(zip(special.values(), special))
         self._ranks = dict(zip(merges, range(len(merges))))
         self._word_ids = lru_cache(maxsize=200_000)(self._encode_word)
+        check_names(self.special_tokens, self._learned)
 
     def __len__(self) -> int:
         return len(self._bytes_of)
@@ -349,10 +354,13 @@ class Tokenizer:
 
         Raises ValueError if vocab_size leaves no room for the bytes.
         """
-        if isinstance(special_tokens, str) or "" in (names := list(dict.fromkeys(special_tokens))):
-            raise ValueError("special_tokens is a list of strings, none of them empty")
-        merges = {pair: new_id for pair, new_id, _, _ in learn_merges(text, vocab_size, names)}
-        return cls(merges, {name: 256 + len(merges) + place for place, name in enumerate(names)})
+        if isinstance(special_tokens, str) or "" in special_tokens:
+            raise ValueError("special_tokens is a list of strings, none empty")
+        names = list(dict.fromkeys(special_tokens))
+        steps = learn_merges(text, vocab_size, names)
+        merges = {pair: new_id for pair, new_id, _, _ in steps}
+        ids = range(256 + len(merges), 256 + len(merges) + len(names))
+        return cls(merges, dict(zip(names, ids)))
 
     def encode(self, text: str, allowed_special: Union[str, Iterable[str]] = ()) -> list[int]:
         """Turn a text into ids: those of `encode_simply`, but much sooner.
@@ -371,8 +379,9 @@ class Tokenizer:
         """
         text_to_bytes(text)
         ids = []
-        for part in cut_text(text, self.special_tokens, self.rules, allowed_special):
-            if isinstance(part, int):
+        parts = cut_text(text, self.special_tokens, self.rules, allowed_special)
+        for part in parts:
+            if isinstance(part, int):       # the id of a special token
                 ids.append(part)
             else:       # a list of words
                 ids += chain.from_iterable(map(self._word_ids, part))
@@ -405,12 +414,13 @@ class Tokenizer:
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         r"""Spell the token of each id; bytes that are not a whole character look like \xe8."""
-        return [self._bytes_of[id].decode("utf-8", "backslashreplace") for id in self._known(ids)]
+        tokens = map(self._bytes_of.__getitem__, self._known(ids))
+        return [token.decode("utf-8", "backslashreplace") for token in tokens]
 
     def show(self, ids: Iterable[int], color: Optional[bool] = None) -> str:
         """Show tokens with the borders between them.
 
-        >>> print(Tokenizer({(104, 101): 256}).show([116, 256, 32, 232], color=False))
+        >>> print(Tokenizer({(104, 101): 256}).show([116, 256, 32, 232]))
         t|he|·|\\xe8
         """
         return show_tokens(self.tokens(ids), color)
@@ -430,7 +440,8 @@ class Tokenizer:
         In lesson 1 the slide's four pieces could not spell "running". Here is what 600
         tokens make of it:
 
-        >>> print(Tokenizer.train(read_text(CORPUS), 600).explain(" running"))
+        >>> tokenizer = Tokenizer.train(read_text(CORPUS), 600)
+        >>> print(tokenizer.explain(" running"))
         ·|r|u|n|n|i|n|g
         ·|r|u|n|n|in|g   273 = i + n
         ·|r|u|n|n|ing    303 = in + g
@@ -440,16 +451,18 @@ class Tokenizer:
         ·run|ning        576 = ·r + un
         """
         ids = self._start(word)
-        rows = [[self.show(ids, color=False), ""]]
+        rows = [[self.show(ids, False), ""]]
         while pair := first_pair(ids, self._ranks):
             place = [*zip(ids, ids[1:])].index(pair)
             ids[place:place + 2] = [self.merges[pair]]
-            rows.append([self.show(ids, False), f"{self.merges[pair]} = " + self.show(pair, False).replace("|", " + ")])
+            parts = self.show(pair, False).replace("|", " + ")
+            rows.append([self.show(ids, False), f"{self.merges[pair]} = {parts}"])
         return table(rows)
 
     def save(self, path: Union[str, Path]) -> None:
         """Write the tokenizer as a tokenizer.json, which Hugging Face `tokenizers` opens."""
-        write_tokenizer(path, self.merges, self.special_tokens, self._learned, self.rules)
+        parts = self.merges, self.special_tokens, self._learned, self.rules
+        write_tokenizer(path, *parts)
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> "Tokenizer":
@@ -478,7 +491,8 @@ def train_merges(text: str, vocab_size: int) -> dict[Pair, int]:
     return {pair: new_id for pair, new_id, _, _ in learn_merges(text, vocab_size)}
 
 
-def learn_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> Iterator[tuple[Pair, int, int, int]]:
+def learn_merges(text: str, vocab_size: int,
+                 special_tokens: Iterable[str] = ()) -> Iterator[tuple[Pair, int, int, int]]:
     """Yield each merge as it is learned: pair, new id, count, and the tokens that the text then has.
 
     The simple trainer reads the whole text again for every merge. Three ideas save that. A
@@ -501,7 +515,7 @@ def learn_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ())
     heap = [(-count, pair) for pair, count in pair_counts.items()]
     heapq.heapify(heap)
     tokens = sum(len(word) * count for word, count in zip(words, counts))
-    end = min(vocab_size - len(special_tokens), 256 + sum(map(len, words)))     # a merge makes some word shorter
+    end = min(vocab_size - len(special_tokens), 256 + sum(map(len, words)))     # a merge makes a word shorter
     for new_id in progress(range(256, end), "learning merges"):
         while heap and -heap[0][0] != pair_counts[heap[0][1]]:
             heapq.heappop(heap)     # its count has changed since it was put there
@@ -517,8 +531,8 @@ def learn_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ())
         yield (ord(pair[0]), ord(pair[1])), new_id, -count, tokens
 
 
-def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], holders: dict) -> tuple[dict[str, int], int]:
-    """Merge a pair in the words that hold it: how much does each pair's count change, how many tokens does it save?"""
+def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], holders: dict):
+    """Merge a pair in the words that hold it: how does each pair's count change, and what does it save?"""
     changes, saved = defaultdict(int), 0
     for place in holders.pop(pair):
         old_word, count = words[place], counts[place]
@@ -567,7 +581,7 @@ def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -
 
 # %% Watch it learn
 
-def cost_bars(costs: Iterable[tuple[str, str, int]]) -> str:
+def cost_bars(costs: list[tuple[str, str, int]]) -> str:
     """Compare what texts cost: a name, the text, and how many tokens it takes.
 
     Bytes per token is the measure of a tokenizer. The more bytes a token stands for, the
@@ -578,10 +592,12 @@ def cost_bars(costs: Iterable[tuple[str, str, int]]) -> str:
     letters       8              1.0  ████████████████████████
     words         3              2.7  █████████
     """
-    costs = [(name, tokens, len(text_to_bytes(text)) / max(1, tokens)) for name, text, tokens in costs]
-    most = max(1, *(tokens for _, tokens, _ in costs))
-    return table([["", "tokens", "bytes per token", ""],
-                  *([name, tokens, f"{average:.1f}", bar(tokens / most)] for name, tokens, average in costs)])
+    rows = [["", "tokens", "bytes per token", ""]]
+    most = max(cost for _, _, cost in costs)
+    for name, text, cost in costs:
+        average = len(text_to_bytes(text)) / max(1, cost)
+        rows.append([name, cost, f"{average:.1f}", bar(cost / max(1, most))])
+    return table(rows)
 
 
 def watch_training(text: str, vocab_size: int) -> Tokenizer:
@@ -614,16 +630,20 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
     steps = list(learn_merges(text, vocab_size, [END_OF_TEXT]))
     merges = {pair: new_id for pair, new_id, _, _ in steps}
     tokenizer = Tokenizer(merges, {END_OF_TEXT: 256 + len(merges)})
-    rows = [[new_id, tokenizer.show(pair, False).replace("|", " + "), count] for pair, new_id, count, _ in steps]
-    print(table([["id", "merge", "count"], *(rows if len(rows) < 12 else rows[:6] + rows[-4:])]), end="\n\n")
-    longest = sorted(merges.values(), key=lambda id: -len(tokenizer.decode_bytes([id])))[:5]
-    print("The longest tokens:", *(tokenizer.show([id], color=False) for id in longest), end="\n\n")
-    sizes = {512, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, len(tokenizer)}
-    costs = [(f"{new_id + 2} tokens", text, left) for _, new_id, _, left in steps if new_id + 2 in sizes]
-    print(cost_bars([("256 bytes", text, len(text_to_bytes(text))), *costs]))
+    _report(text, tokenizer, steps)
     if len(tokenizer) < vocab_size:
-        print(f"\nThese are {len(tokenizer)} tokens: the text has no more pairs to merge.")
+        print(f"\nThese are {len(tokenizer)}: the text has no more pairs.")
     return tokenizer
+
+
+def _report(text: str, tokenizer: Tokenizer, steps: list[tuple[Pair, int, int, int]]) -> None:
+    rows = [[id, tokenizer.show(pair, False).replace("|", " + "), count] for pair, id, count, _ in steps]
+    print(table([["id", "merge", "count"], *(rows if len(rows) < 12 else rows[:6] + rows[-4:])]), end="\n\n")
+    longest = sorted(tokenizer.merges.values(), key=lambda id: -len(tokenizer.decode_bytes([id])))[:5]
+    print("The longest tokens:", *(tokenizer.show([id], False) for id in longest), end="\n\n")
+    sizes = {512, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, len(tokenizer)}
+    costs = [(f"{id + 2} tokens", text, left) for _, id, _, left in steps if id + 2 in sizes]
+    print(cost_bars([("256 bytes", text, len(text_to_bytes(text))), *costs]))
 
 
 # %% What a model sees
@@ -633,8 +653,8 @@ def course_tokenizer() -> Tokenizer:
     r"""The tokenizer of this course, trained on the stories of corpus.txt.
 
     >>> tokenizer = course_tokenizer()
-    >>> print(tokenizer.show(tokenizer.encode("The sun is shining, and the sky is")))
-    The|·sun|·is|·shining|,|·and|·the|·sky|·is
+    >>> print(tokenizer.show(tokenizer.encode("The sun is shining.")))
+    The|·sun|·is|·shining|.
 
     Now for the questions on the first page. How many r's are in "strawberry"? You look at
     the letters. A model gets this:
@@ -655,10 +675,11 @@ def course_tokenizer() -> Tokenizer:
     Why do some languages cost more? A pair must be frequent to be merged, and this tokenizer
     has met hardly anything but English. The big ones have met more English than Hindi, too.
 
-    >>> sentences = {"English": "The sky is blue.", "German": "Der Himmel ist blau.",
-    ...              "Chinese": "天空是蓝色的。", "Hindi": "आसमान नीला है।"}
-    >>> print(cost_bars([(name, text, len(tokenizer.encode(text)))
-    ...                  for name, text in sentences.items()]))
+    >>> sentences = ("The sky is blue.", "Der Himmel ist blau.",
+    ...              "天空是蓝色的。", "आसमान नीला है।")
+    >>> costs = [(language, text, len(tokenizer.encode(text))) for language, text
+    ...          in zip(("English", "German", "Chinese", "Hindi"), sentences)]
+    >>> print(cost_bars(costs))
              tokens  bytes per token
     English       5              3.2  ███▏
     German       11              1.8  ███████
@@ -682,8 +703,9 @@ def course_tokenizer() -> Tokenizer:
     Now any text is a row of ids. But what does a model do with a number such as 844? It looks
     up a vector for it: that is lesson 3.
     """
-    seen, _ = corpus_stories()      # what a model is tested on must not have shaped its tokens
-    return Tokenizer.train("\n\n".join(seen), COURSE_VOCAB_SIZE, [END_OF_TEXT])
+    seen, _ = corpus_stories()      # what is held out must not shape the tokens
+    text = "\n\n".join(seen)
+    return Tokenizer.train(text, COURSE_VOCAB_SIZE, [END_OF_TEXT])
 
 
 # %% tokenizer.json: everybody's tokenizers
@@ -698,8 +720,8 @@ def letters_of(token: bytes) -> str:
     printed. 188 bytes have a letter of their own. The other 68, such as the space and the
     newline, get the characters from number 256 on. That is why a space is written Ġ:
 
-    >>> letters_of(b" the"), letters_of(b"one\n"), letters_of(text_to_bytes(" 车"))
-    ('Ġthe', 'oneĊ', 'Ġè½¦')
+    >>> letters_of(b" the\n"), letters_of(text_to_bytes(" 车"))
+    ('ĠtheĊ', 'Ġè½¦')
     >>> letters_to_bytes("Ġè½¦").decode("utf-8")
     ' 车'
 
@@ -707,12 +729,12 @@ def letters_of(token: bytes) -> str:
 
     >>> import json, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Tokenizer.train("the cat and the hat", 260).save(folder + "/tokenizer.json")
-    ...     model = json.loads(read_text(folder + "/tokenizer.json"))["model"]
-    ...     opened = Tokenizer.load(folder + "/tokenizer.json")
-    >>> list(model["vocab"].items())[256:]
+    ...     path = folder + "/tokenizer.json"
+    ...     Tokenizer.train("the cat and the hat", 260).save(path)
+    ...     opened, file = Tokenizer.load(path), json.loads(read_text(path))
+    >>> list(file["model"]["vocab"].items())[256:]
     [('at', 256), ('he', 257), ('the', 258), ('Ġa', 259)]
-    >>> model["merges"]
+    >>> file["model"]["merges"]
     ['a t', 'h e', 't he', 'Ġ a']
     >>> opened.decode(opened.encode("the bat"))
     'the bat'
@@ -789,7 +811,7 @@ def exercise_4(answer: Callable[[Tokenizer, str], float]) -> str:
         given = answer(tokenizer, text)
         if not abs(given - averages[-1]) < 1e-9:
             return f"For {text!r} it gave {given}; {averages[-1]} is right."
-    return "Yes: {:.1f} bytes per token for English, {:.1f} for Chinese, {:.1f} for a program.".format(*averages)
+    return "Yes: {:.1f} for the English text, {:.1f} for the Chinese, {:.1f} for a program.".format(*averages)
 
 
 def fewest_tokens(data: bytes, tokens: Iterable[bytes]) -> int:
@@ -800,7 +822,7 @@ def fewest_tokens(data: bytes, tokens: Iterable[bytes]) -> int:
     """
     known, best = {*tokens, *(bytes([byte]) for byte in range(256))}, [0]
     longest = max(map(len, known))
-    for end in range(1, len(data) + 1):     # the best way to this end adds a token to the best way to its start
+    for end in range(1, len(data) + 1):     # one token more than the best way to its start
         starts = range(max(0, end - longest), end)
         best.append(1 + min(best[start] for start in starts if data[start:end] in known))
     return best[-1]
@@ -814,8 +836,10 @@ def exercise_5(answer: Callable[[str, int], list[bytes]]) -> str:
     the stories that are held out are cut into as few of yours as possible, and into as few
     of BPE's. If you learn the commonest words, this is where you stand:
 
-    >>> exercise_5(lambda text, count: [text_to_bytes(word) for word, _ in
-    ...                                 Counter(split_words(text)).most_common(count)])
+    >>> def commonest_words(text, count):
+    ...     counts = Counter(split_words(text)).most_common(count)
+    ...     return [text_to_bytes(word) for word, _ in counts]
+    >>> exercise_5(commonest_words)
     "Not yet: 3096 tokens, 2.16 bytes each; with BPE's it is 2698 tokens."
 
     To start with: BPE learns "he" to build "the" from it, and keeps it. Which of its tokens
@@ -857,7 +881,8 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Opt
         raise ValueError(f"there is no folder for {save}")
     known = {}
     if train is not None:
-        known["your own"] = watch_training(read_text(train), COURSE_VOCAB_SIZE if vocab_size is None else vocab_size)
+        size = COURSE_VOCAB_SIZE if vocab_size is None else vocab_size
+        known["your own"] = watch_training(read_text(train), size)
     if tokenizer is not None:
         known[Path(tokenizer).name] = Tokenizer.load(tokenizer)
     if train is None:
@@ -870,7 +895,7 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Opt
 
 
 def _show_text(text: str, tokenizers: dict[str, Tokenizer]) -> None:
-    """For each tokenizer the tokens over their ids and how broken words were merged; then what all of it costs."""
+    """For each tokenizer, the tokens over their ids and how broken words were merged; then what it costs."""
     costs = {"words": word_tokens(text), "letters": letter_tokens(text), "sentences": sentence_tokens(text)}
     for name, tokenizer in tokenizers.items():
         ids = costs[name] = tokenizer.encode(text)
@@ -878,8 +903,9 @@ def _show_text(text: str, tokenizers: dict[str, Tokenizer]) -> None:
         parts = cut_text(text, tokenizer.special_tokens, tokenizer.rules, ())
         for word in dict.fromkeys(chain.from_iterable(part for part in parts if isinstance(part, list))):
             if len(tokenizer._word_ids(word)) > 1:
-                print(tokenizer.explain(word) if len(word) <= 40 else f"{word[:20]}… is too long to explain", end="\n\n")
-    print(cost_bars((name, text, len(tokens)) for name, tokens in costs.items()))
+                print(tokenizer.explain(word) if len(word) <= 40 else f"{word[:20]}… is too long to explain")
+                print()
+    print(cost_bars([(name, text, len(tokens)) for name, tokens in costs.items()]))
 
 
 if __name__ == "__main__":

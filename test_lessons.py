@@ -51,6 +51,25 @@ def random_texts(count, seed=0, surrogates=False):
         yield text if surrogates else "".join(c for c in text if not 0xD800 <= ord(c) < 0xE000)
 
 
+def damaged(data, count, seed):
+    """Copies of a file with bytes changed, cut off, left out or doubled."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        copy = bytearray(data)
+        for _ in range(rng.randrange(1, 4)):
+            at = rng.randrange(len(copy) or 1)
+            kind = rng.randrange(5)
+            if kind < 2 and copy:
+                copy[at] = rng.randrange(256) if kind else rng.choice(b'0123456789"[]{},:nul')
+            elif kind == 2:
+                del copy[at:at + rng.randrange(1, 20)]
+            elif kind == 3:
+                copy[at:at] = copy[at:at + rng.randrange(1, 20)]
+            else:
+                del copy[at:]
+        yield bytes(copy)
+
+
 def run(*arguments, cwd=HERE, stdin="", **environment):
     """Run a lesson as a user would; what it printed, and how it ended."""
     return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True, text=True,
@@ -387,19 +406,29 @@ def test_the_fast_trainer_learns_what_the_simple_one_learns():
     for text in texts:
         simple = two.train_merges_simply(text, 320)
         assert list(two.train_merges(text, 320).items()) == list(simple.items())
+        words = [list(word.encode()) for word in two.split_words(text)]
+        for pair, new_id, count, left in two.learn_merges(text, 320):
+            assert (pair, count) == two.best_pair(words)
+            words = [two.merge_pair(word, pair, new_id) for word in words]
+            assert left == sum(map(len, words))
+    with pytest.raises(ValueError, match="too small"):
+        two.Tokenizer.train("text", 256, ["<a>"])
 
 
 def test_a_class_of_a_pattern_is_what_unicodedata_says():
     characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
-    text = "".join(characters)
-    for pattern, name in ((r"\p{L}", "L"), (r"[^\P{Lu}]", "Lu"), (r"[\p{N}]", "N"), (r"\p{Zs}", "Zs"), (r"[^\P{P}]", "P")):
-        expected = [c for c in characters if unicodedata.category(c).startswith(name)]
-        assert two.compile_pattern(pattern, text).findall(text) == expected
+    for text in ("".join(characters), *("".join(random.Random(seed).sample(characters[:limit], 100))
+                                        for seed, limit in enumerate([0x80, 0x300, 0x1000, 0x10000, 0x20000, 0x100000]))):
+        for pattern, name in ((r"\p{L}", "L"), (r"[^\P{Lu}]", "Lu"), (r"[\p{N}]", "N"), (r"\p{Zs}", "Zs"), (r"[^\P{P}]", "P")):
+            expected = [character for character in text if unicodedata.category(character).startswith(name)]
+            assert two.compile_pattern(pattern, text).findall(text) == expected
 
 
-@pytest.mark.parametrize("pattern", [r"\p{Han}", r"[[a]]", r"[a&&b]", "a++", "a?+", "(?>a)", "(?i)a", r"(a)\1", "(", r"\h",
-                                     "a{2}+", r"\b", "a\\", "(?P<x>a)(?P<y>b)", "(?m:.)", "a*", "", "a|", "a{2}?", r"\w+",
-                                     r"\pL", r"(?i:\p{Lu})", r"(?i:(a)|\p{Lu})", "(?i:i)", "(?i:[a-z])", r"[\x80-\xff]", "[a--b]", "[a||b]", "[a~~b]"])
+@pytest.mark.parametrize("pattern", [
+    r"\p{Han}", "[[a]]", "[a&&b]", "a++", "a?+", "(?>a)", "(?i)a", r"(a)\1", "(", ")", r"\h", "a{2}+", r"\b", "a\\", "(?P<x>a)", "(?m:.)",
+    "a*", "", "a|", "a{2}?", r"\w+", r"\pL", r"(?i:\p{Lu})", r"(?i:(a)|\p{Lu})", "(?i:i)", "(?i:[a-z])", r"[\x80-\xff]", "[a--b]", "[a||b]",
+    "[a~~b]", "(?=t)|the", r"(?<= )|\S+", "a*(?=b)|b", "(?i:SS)", "(?i:ST)", "(?i:afFb)", "(?i:s){2}", "(?i:s)(?i:s)", "ba{,}", "a{",
+    "(?#[)", "[]a]", r"[a-\p{L}]", "^|a", "b{2,1}", "(?<=a*)b"])
 def test_a_pattern_that_re_reads_otherwise_is_refused(pattern):
     with pytest.raises(ValueError, match="split pattern"):
         two.compile_pattern(pattern, "abc")
@@ -413,33 +442,40 @@ def test_long_texts_are_split_like_short_ones():
         assert two.split_words((part + "\n") * 5000, pattern) == once * 5000
 
 
-def test_any_text_comes_back_from_its_ids():
+def test_any_text_comes_back_from_its_ids_and_the_simple_functions_give_the_same():
     tokenizer = two.course_tokenizer()
-    for text in random_texts(10_000, seed=2):
-        assert tokenizer.decode(tokenizer.encode(text)) == text
+    for number, text in enumerate(random_texts(10_000, seed=2)):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        if number % 10 == 0:
+            assert two.encode_simply(text, tokenizer.merges) == ids and two.decode_simply(ids, tokenizer.merges) == text
 
 
-def test_the_merge_of_long_words_is_that_of_short_ones():
+def test_long_words_are_merged_like_short_ones():
     tokenizer, rng = two.course_tokenizer(), random.Random(3)
     for _ in range(200):
         word = rng.choice(["the", "aaaa", "ingthe", "e车"]) * rng.randrange(1, 60)
-        ids = list(word.encode())
-        assert tokenizer._merge(list(ids)) == tokenizer._merge_long(list(ids)) == encode_by_hand(word, tokenizer.merges)
+        assert tokenizer.encode(word) == two.encode_simply(word, tokenizer.merges)
+    assert len(tokenizer.encode("a" * 300_000)) == 300_000      # a square of that would take hours
 
 
 def test_special_tokens_are_plain_text_unless_allowed():
     tokenizer = two.Tokenizer.train("to be or not to be", 262, ["<a>", "<a><b>"])
     assert tokenizer.encode("<a>") == list(b"<a>")
-    longest, short = tokenizer.added_tokens["<a><b>"], tokenizer.added_tokens["<a>"]
+    short, longest = tokenizer.special_tokens.values()
     assert tokenizer.encode("<a><b><a>", "all") == [longest, short]
     assert tokenizer.encode("<a><b><a>", {"<a>"}) == [short, *b"<b>", short]
     assert tokenizer.decode([longest, short]) == "<a><b><a>"
+    always = two.Tokenizer({}, {"<a>": 256}, rules=two.Rules(always=frozenset(["<a>"])))
+    assert always.encode("a<a>") == [97, 256]
 
 
-@pytest.mark.parametrize("wrong", [-1, 10 ** 9, "1", None, 1.0])
-def test_what_is_no_id_cannot_be_decoded(wrong):
-    with pytest.raises(ValueError, match="no id"):
-        two.course_tokenizer().decode([wrong])
+@pytest.mark.parametrize("wrong", [[-1], [10 ** 9], ["1"], [None], [1.0], 5, "text", None])
+def test_what_is_no_list_of_ids_cannot_be_decoded(wrong):
+    tokenizer = two.course_tokenizer()
+    for use in (tokenizer.decode, tokenizer.decode_bytes, tokenizer.tokens, tokenizer.show):
+        with pytest.raises(ValueError, match="no id|list of numbers"):
+            use(wrong)
 
 
 def test_one_special_token_is_not_a_set_of_letters():
@@ -457,71 +493,44 @@ def test_a_special_token_cannot_have_the_name_of_another_token(token):
 
 
 def test_a_token_that_is_added_twice_takes_nothing_away():
-    tokenizer = two.Tokenizer({(232, 189): 256, (256, 166): 257}, added_tokens={"车": 258})
+    tokenizer = two.Tokenizer({(232, 189): 256, (256, 166): 257}, {"车": 258})
     assert tokenizer.encode("车") == [257] and tokenizer.decode([257, 258]) == "车车"
     assert two.Tokenizer({(104, 101): 300}).decode([300]) == "he"
 
 
 def test_surrogates_cannot_be_encoded():
     for text in ("\ud800", "abc\udfff"):
-        with pytest.raises(ValueError, match="lone surrogate"):
-            two.course_tokenizer().encode(text)
-        with pytest.raises(ValueError, match="lone surrogate"):
-            two.Tokenizer.train(text, 300)
+        for use in (two.course_tokenizer().encode, lambda text: two.Tokenizer.train(text, 300)):
+            with pytest.raises(ValueError, match="lone surrogate"):
+                use(text)
 
 
 def test_a_saved_tokenizer_is_the_same_when_opened(tmp_path):
     tokenizer = two.course_tokenizer()
-    tokenizer.save(tmp_path / "tokenizer.json")
-    opened = two.Tokenizer.load(tmp_path / "tokenizer.json")
-    assert (opened.merges, opened.vocabulary, opened.patterns) == (tokenizer.merges, tokenizer.vocabulary, tokenizer.patterns)
-    for text in random_texts(300, seed=4):
-        assert opened.encode(text) == tokenizer.encode(text)
-    opened.save(tmp_path / "again.json")
-    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+    rules = two.Rules((r"\p{N}", two.GPT2_PATTERN), True, True, frozenset(["<b>"]), frozenset(["<a>"]), (1600, 97))
+    for tokenizer in (tokenizer, two.Tokenizer(tokenizer.merges, {"<a>": 1599, "<b>": 1600}, rules=rules)):
+        tokenizer.save(tmp_path / "tokenizer.json")
+        opened = two.Tokenizer.load(tmp_path / "tokenizer.json")
+        assert vars(opened).keys() == vars(tokenizer).keys()
+        assert all(getattr(opened, name) == value for name, value in vars(tokenizer).items() if name != "_word_ids")
+        for text in random_texts(300, seed=4):
+            assert opened.encode(text + "<a>e\u0301", "all") == tokenizer.encode(text + "<a>e\u0301", "all")
+        opened.save(tmp_path / "again.json")
+        assert (tmp_path / "again.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
 
 
-def test_an_interrupted_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    two.write_whole(path, b"old")
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-    monkeypatch.setattr(os, "replace", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        two.write_whole(path, b"new")
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
-
-
-def damaged(data, count, seed):
-    """Copies of a file with bytes changed, cut off, left out or doubled."""
-    rng = random.Random(seed)
-    for _ in range(count):
-        copy = bytearray(data)
-        for _ in range(rng.randrange(1, 4)):
-            at = rng.randrange(len(copy))
-            kind = rng.randrange(5)
-            if kind == 0:
-                copy[at] = rng.randrange(256)
-            elif kind == 1:
-                copy[at] = rng.choice(b'0123456789"[]{},:nul')
-            elif kind == 2:
-                del copy[at:at + rng.randrange(1, 20)]
-            elif kind == 3:
-                copy[at:at] = copy[at:at + rng.randrange(1, 20)]
-            else:
-                del copy[at:]
-            if not copy:
-                break
-        yield bytes(copy)
-
-
-def test_damaged_tokenizer_files_are_opened_or_refused(tmp_path):
+@pytest.fixture
+def small_file(tmp_path):
+    """The path and the content of a small tokenizer.json."""
     path = tmp_path / "tokenizer.json"
     two.Tokenizer.train("the cat and the hat", 262, ["<a>"]).save(path)
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    small, opened = json.dumps(settings, ensure_ascii=False).encode(), 0
-    for data in damaged(small, 2000, seed=5):
+    return path, json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_damaged_tokenizer_files_are_opened_or_refused(small_file):
+    path, file = small_file
+    opened = 0
+    for data in damaged(json.dumps(file, ensure_ascii=False).encode(), 2000, seed=5):
         path.write_bytes(data)
         try:
             tokenizer = two.Tokenizer.load(path)
@@ -531,43 +540,45 @@ def test_damaged_tokenizer_files_are_opened_or_refused(tmp_path):
     assert opened > 40
 
 
+def model(**values):
+    return lambda file: file["model"].update(values)
+
+
+def vocabulary(**ids):
+    return lambda file: file["model"]["vocab"].update(ids)
+
+
+def step(place, **values):
+    return lambda file: file["pre_tokenizer"]["pretokenizers"][place].update(values)
+
+
+def added(**values):
+    return lambda file: file["added_tokens"].append({"content": "<b>", "id": 262, **values})
+
+
 @pytest.mark.parametrize("change, blamed", [
-    (lambda file: file["model"].update(type="WordPiece"), "WordPiece"),
-    (lambda file: file["model"].update(type="Unigram"), "Unigram"),
-    (lambda file: file["model"]["merges"].append("x yz"), "needs the token 'yz'"),
-    (lambda file: file["model"]["merges"].append("x"), "not a pair"),
-    (lambda file: file["model"].update(byte_fallback=True), "byte_fallback"),
-    (lambda file: file["model"].update(dropout=0.1), "dropout"),
-    (lambda file: file["model"]["vocab"].pop("a"), "byte-level|not in its vocabulary"),
-    (lambda file: file["model"]["vocab"].update(a=1.5), "no whole number"),
-    (lambda file: file["model"]["vocab"].update(a=0), "same id"),
-    (lambda file: file.update(normalizer={"type": "Lowercase"}), "Lowercase"),
-    (lambda file: file.update(pre_tokenizer={"type": "Whitespace"}), "ByteLevel"),
-    (lambda file: file.update(pre_tokenizer=None), "ByteLevel"),
-    (lambda file: file["pre_tokenizer"]["pretokenizers"].insert(0, {"type": "Digits"}), "Digits"),
-    (lambda file: file["pre_tokenizer"]["pretokenizers"][0].update(behavior="Removed"), "Isolated"),
-    (lambda file: file["pre_tokenizer"]["pretokenizers"][0].update(pattern={"String": " "}), "Regex"),
-    (lambda file: file["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex="(("), "split pattern"),
-    (lambda file: file["pre_tokenizer"]["pretokenizers"][1].update(add_prefix_space=True), "add_prefix_space"),
-    (lambda file: file.update(truncation={"max_length": 5}), "truncation"),
-    (lambda file: file.update(decoder={"type": "Metaspace"}), "Metaspace"),
-    (lambda file: file["added_tokens"][0].update(lstrip=True), "lstrip"),
-    (lambda file: file["added_tokens"][0].update(content="e\u0301", normalized=True), "NFC"),
-    (lambda file: file["added_tokens"][0].update(id=0), "id of another"),
-    (lambda file: file["added_tokens"][0].update(id=-7), "is not one"),
-    (lambda file: file["added_tokens"].append({"content": "<b>", "id": file["added_tokens"][0]["id"]}), "id of another"),
-    (lambda file: file["added_tokens"].append({"content": "<b>", "id": 999}), "was to be next"),
-    (lambda file: file["added_tokens"].append({"content": "é", "id": file["model"]["vocab"]["é"]}), "read as byte letters"),
-    (lambda file: file["model"]["vocab"].update({"日本": 990}), "not in byte letters"),
-    (lambda file: file["model"]["vocab"].update({"ĠĠ": 990, "  ": 991}), "not in byte letters"),
-    (lambda file: (file["model"]["vocab"].update({"ĠĠ": 262, "  ": 263}),
-                   file["added_tokens"].append({"content": "  ", "id": 263})), "same bytes"),
-    (lambda file: file["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex="\ud800"), "lone surrogate"),
+    (model(type="WordPiece"), "WordPiece"), (model(type="Unigram"), "Unigram"), (model(byte_fallback=True), "byte_fallback"),
+    (model(dropout=0.1), "dropout"), (model(end_of_word_suffix="</w>"), "end_of_word_suffix"), (model(new=True), "new"),
+    (model(merges=["x yz"]), "needs the token 'yz'"), (model(merges=["x"]), "not a pair"), (model(merges=["h e", "h e"]), "twice"),
+    (lambda file: file["model"]["vocab"].pop("a"), "byte-level|not in its vocabulary"), (vocabulary(a=1.5), "no whole number"),
+    (vocabulary(a=0), "same id"), (vocabulary(日本=990), "not in byte letters"), (vocabulary(**{"ĠĠ": 990, "  ": 991}), "not in byte letters"),
+    (lambda file: (vocabulary(**{"ĠĠ": 262, "  ": 263})(file), added(content="  ", id=263)(file)), "same bytes"),
+    (lambda file: file.update(normalizer={"type": "Lowercase"}), "Lowercase"), (lambda file: file.update(truncation={"max_length": 5}), "truncation"),
+    (lambda file: file.update(pre_tokenizer={"type": "Whitespace"}), "Whitespace"), (lambda file: file.update(pre_tokenizer=None), "ByteLevel"),
+    (lambda file: file["pre_tokenizer"]["pretokenizers"].insert(0, {"type": "Digits"}), "individual_digits"),
+    (lambda file: file["pre_tokenizer"]["pretokenizers"].insert(0, {"type": "Metaspace"}), "Metaspace"),
+    (lambda file: file.update(decoder={"type": "Metaspace"}), "Metaspace"), (lambda file: file.update(post_processor={"type": "X"}), "'X'"),
+    (step(0, behavior="Removed"), "behavior"), (step(0, invert=True), "invert"), (step(0, pattern={"String": " "}), "Regex"),
+    (step(0, pattern={"Regex": "(("}), "split pattern"), (step(0, pattern={"Regex": "\ud800"}), "surrogates"),
+    (step(1, add_prefix_space=True), "add_prefix_space"), (lambda file: file["added_tokens"][0].update(lstrip=True), "lstrip"),
+    (lambda file: file["added_tokens"][0].update(content="e\u0301", normalized=True), "NFC"), (added(id=0), "id of another"),
+    (added(id=-7), "is not one"), (added(id=261), "id of another"), (added(id=999), "was to be next"), (added(id=True), "id"),
+    (lambda file: added(content="é", id=file["model"]["vocab"]["é"])(file), "read as byte letters"),
+    (lambda file: file.update(post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<a>"}}],
+                                              "special_tokens": {"<a>": {"ids": [999]}}}), "no token has"),
     (lambda file: file.pop("model"), "'model'")])
-def test_a_file_that_asks_for_something_else_is_refused_by_name(change, blamed, tmp_path):
-    path = tmp_path / "tokenizer.json"
-    two.Tokenizer.train("the cat and the hat", 262, ["<a>"]).save(path)
-    file = json.loads(path.read_text(encoding="utf-8"))
+def test_a_file_that_asks_for_something_else_is_refused_by_name(change, blamed, small_file):
+    path, file = small_file
     change(file)
     path.write_text(json.dumps(file), encoding="utf-8")
     with pytest.raises(ValueError, match=blamed):
@@ -582,9 +593,10 @@ def test_files_in_other_forms_mean_the_same(tmp_path):
     file["model"]["merges"] = [merge.split(" ") for merge in file["model"]["merges"]]
     file["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False}
     file["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "NFC"}]}
+    file["post_processor"] = {"type": "RobertaProcessing", "sep": ["a", 0], "cls": ["b", 1], "trim_offsets": True}
     path.write_text(json.dumps(file), encoding="utf-8")
     opened = two.Tokenizer.load(path)
-    assert opened.merges == tokenizer.merges and opened.patterns == tokenizer.patterns
+    assert opened.merges == tokenizer.merges and opened.rules == two.Rules(nfc=True)
     assert opened.encode("the cafe\u0301") == tokenizer.encode("the caf\u00e9")
     file["model"]["vocab"]["them"] = 9999
     for ignore_merges, ids in ((False, tokenizer.encode("them")), (True, [9999])):
@@ -593,20 +605,53 @@ def test_files_in_other_forms_mean_the_same(tmp_path):
         assert two.Tokenizer.load(path).encode("them") == ids
 
 
-@pytest.mark.skipif(not (QWEN / "expected.jsonl").exists(), reason="needs Qwen2.5's tokenizer.json and expected.jsonl")
+@pytest.mark.skipif(not (DATA / "qwen2.5").exists(), reason="needs Qwen2.5's tokenizer.json and expected.jsonl")
 def test_the_ids_of_qwen_are_those_of_hugging_face():
-    tokenizer = two.Tokenizer.load(QWEN / "tokenizer.json")
+    tokenizer = two.Tokenizer.load(DATA / "qwen2.5" / "tokenizer.json")
     assert len(tokenizer) == 151665
-    for line in (QWEN / "expected.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in (DATA / "qwen2.5" / "expected.jsonl").read_text(encoding="utf-8").splitlines():
         expected = json.loads(line)
         assert tokenizer.encode(expected["text"], allowed_special="all") == expected["ids"]
 
 
-def test_training_from_the_command_line(tmp_path):
-    (tmp_path / "text").write_text("the cat", encoding="utf-8")
-    ended = run("lesson_2_coding_tokenizer.py", "the", "--train", tmp_path / "text", "--save", tmp_path / "t.json")
-    assert ended.returncode == 0 and "no more pairs" in ended.stdout
-    assert len(two.Tokenizer.load(tmp_path / "t.json")) < 270
+@pytest.mark.parametrize("digits", [None, True, False])
+def test_hugging_face_gives_the_same_ids(digits, tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    path = str(tmp_path / "tokenizer.json")
+    two.course_tokenizer().save(path)
+    theirs = tokenizers.Tokenizer.from_file(path)
+    if digits is not None:      # as SmolLM2 and StarCoder2 have it
+        theirs.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
+            tokenizers.pre_tokenizers.Digits(digits), tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        theirs.post_processor = tokenizers.processors.TemplateProcessing("<|endoftext|> $A", None, [("<|endoftext|>", 1599)])
+        theirs.save(path)
+    ours = two.Tokenizer.load(path)
+    assert ours.first_ids == ([] if digits is None else [1599])
+    for text in [*random_texts(2000, seed=6), "In 1999 12½ ٣٤ Ⅷ7", "a<|endoftext|>b"]:
+        text = "".join(character for character in text if unicodedata.category(character) != "Cn")     # younger than our tables
+        assert ours.encode(text, "all") == theirs.encode(text, add_special_tokens=False).ids
+
+
+def test_the_lesson_shows_a_text_and_what_training_learned(tmp_path):
+    (tmp_path / "text").write_text("the cat sat", encoding="utf-8")
+    ended = run("lesson_2_coding_tokenizer.py", "the bats", "--train", tmp_path / "text", "--vocab-size", 10 ** 22,
+                "--save", tmp_path / "t.json")
+    assert ended.returncode == 0 and "no more pairs" in ended.stdout and "bytes per token" in ended.stdout
+    opened = two.Tokenizer.load(tmp_path / "t.json")
+    assert len(opened) < 270 and all(f"{new_id} " in ended.stdout for new_id in opened.merges.values())
+    file = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    (tmp_path / "t.json").write_text(json.dumps({**file, "normalizer": {"type": "NFC"}}), encoding="utf-8")
+    shown = run("lesson_2_coding_tokenizer.py", "re\u0301sume\u0301", "--tokenizer", tmp_path / "t.json").stdout
+    assert r"r|\xc3|\xa9|s|u|m|\xc3|\xa9" in shown and "this course" in shown and "t.json" in shown
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["a", "--vocab-size", "300"], "goes with --train"), (["--tokenizer", "x.json"], "a text is missing"),
+    (["a", "--save", "no/folder/x"], "no folder"), (["-", "--train", "-"], "only once"), (["--train", "corpus.txt", "--vocab-size", "9"], "too small"),
+    (["a", "--tokenizer", "corpus.txt"], "can't be opened as a tokenizer.json")])
+def test_the_lesson_says_what_was_wrong_in_one_sentence(arguments, says):
+    ended = run("lesson_2_coding_tokenizer.py", *arguments)
+    assert ended.returncode == 2 and says in ended.stderr and ended.stderr.count("\n") == 1
 
 
 # --- lesson 3 --------------------------------------------------------------------------------
@@ -1775,15 +1820,12 @@ def words_without_signs(text):
     return re.findall(r" ?[^\W\d_]+| ?\d+|[\s\S]", text)
 
 
-def encode_by_hand(text, merges):
-    ids = []
-    for word in two.split_words(text):
-        part = list(two.text_to_bytes(word))
-        while any(pair in merges for pair in zip(part, part[1:])):
-            first = min(zip(part, part[1:]), key=lambda pair: merges.get(pair, math.inf))
-            part = two.merge_pair(part, first, merges[first])
-        ids += part
-    return ids
+def prune_merges(text, count):
+    """Learn more tokens than are wanted, and keep those that are used most."""
+    tokenizer = two.Tokenizer.train(text, 256 + count + count // 3)
+    used = Counter(tokenizer.encode(text))
+    learned = [token for token, id in tokenizer.vocabulary.items() if id >= 256]
+    return sorted(learned, key=lambda token: -used[tokenizer.vocabulary[token]])[:count]
 
 
 def nearest_to_the_parents():
@@ -1823,14 +1865,14 @@ REFERENCE_ANSWERS = {
           [" sky", " old", " dog", " whole", " small", " little", " big", " long"],
           lambda tokens, vocabulary: sum(token not in vocabulary for token in tokens) / (len(tokens) or 1),
           words_without_signs],
-    two: [11, [9, 1, 2, 9], ["lo", "low", " low"],
-          lambda tokenizer, text: len(text.encode()) / len(tokenizer.encode(text)) if text else 0, encode_by_hand],
+    two: [11, [9, 1, 2, 9], ["at", "hat", " t"],
+          lambda tokenizer, text: len(text.encode()) / len(tokenizer.encode(text)) if text else 0, prune_merges],
     three: [[1, -1, 0], [10, 16], nearest_to_the_parents, lambda a, b: math.dist(a, b), count_pairs_of_words],
     four: [[0.5, 0.25, 0.25], [0, 1, 2], 3, lambda shares: -sum(share * math.log2(share) for share in shares if share),
            beam_search]}
 WRONG_ANSWERS = {
     one: [["Is", " it", " red?", "  ", "Yes."], [0, 1, 2, 0, 1, 2, 1], [" sky"] * 8, lambda tokens, vocabulary: math.nan, list],
-    two: [10, [1, 9, 2, 9], ["lo", "ow", "we"], lambda tokenizer, text: math.nan, lambda text, merges: []],
+    two: [10, [1, 9, 2, 9], ["at", "ha", "th"], lambda tokenizer, text: math.nan, lambda text, count: []],
     three: [[0, 0, 0], [8, 16], " blue", lambda a, b: math.nan, lambda ids, vocab_size: lambda last: [1.0]],
     four: [[1, 0, 0], [0, 1, 2, 3], 0, lambda shares: math.nan, lambda model, ids, count: [1] * count]}
 
