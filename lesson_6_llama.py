@@ -27,7 +27,6 @@ import struct
 import sys
 import tempfile
 import time
-from array import array
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -477,23 +476,21 @@ def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 256) -> tuple
     for a whole column at a time. 2 ** 15 is added, too, so that nothing is negative.
     """
     rows, size, half = iter(rows), bits // 8 + 3, 2 ** (bits - 1)
-    columns, all_steps = [], []
+    columns, all_steps, shift = [], [], 2.0 ** 52 + half
     while block := list(islice(rows, at_once)):
-        floats, lanes = array("d"), bytearray(size * len(block))
+        data, lanes = bytearray(), bytearray(size * len(block))
         for row in block:
-            steps, shift = (half - 1) / max(max(row), -min(row), 1e-300), 2.0 ** 52 + half
-            floats.fromlist([number * steps + shift for number in row])
+            steps = (half - 1) / max(max(row), -min(row), 1e-300)
+            data += struct.pack(f"<{len(row)}d", *[number * steps + shift for number in row])
             all_steps.append(steps)
-        if sys.byteorder == "big":
-            floats.byteswap()
         columns = columns or [bytearray() for _ in row]
+        lowest = [data[byte::8] for byte in range(bits // 8)]
         for place, column in enumerate(columns):
-            data = floats[place::len(columns)].tobytes()
-            for byte in range(bits // 8):
-                lanes[byte::size] = data[byte::8]
+            for byte, part in enumerate(lowest):
+                lanes[byte::size] = part[place::len(columns)]
             column += lanes
     everywhere = same_in_all(half, len(all_steps), bits + 24)
-    for place, column in enumerate(columns):    # one by one, so that the memory of each is free for the next
+    for place, column in enumerate(columns):    # one by one, so that each frees its memory for the next
         columns[place] = int.from_bytes(column, "little") - everywhere
     return columns, all_steps
 
@@ -563,7 +560,7 @@ def save_transformer(transformer: Transformer, folder: Union[str, Path]) -> None
 
     Raises ValueError for one that is packed, or that no config.json of these families describes.
     """
-    if not isinstance(transformer.output, list):
+    if not isinstance(transformer.embeddings, list):
         raise ValueError("a packed transformer has lost the last bits of its weights: load it with packed=False, and save that")
     config = getattr(transformer, "config", None) or config_of(transformer)
     outer = {"embeddings": transformer.embeddings, "positions": transformer.positions, "last_norm": transformer.last_norm,
@@ -600,7 +597,7 @@ def config_of(transformer: Transformer) -> dict:
             "intermediate_size": len(block.feed_forward[0].matrix), "rms_norm_eps": settings.epsilon,
             "rope_theta": place.keywords.get("base", 10000.0),
             "attention_bias": block.query.biases is not None, "mlp_bias": block.feed_forward[0].biases is not None,
-            "tie_word_embeddings": transformer.output is transformer.embeddings}
+            "tie_word_embeddings": transformer.output in (None, transformer.embeddings)}
 
 
 def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 16) -> tuple[Tokenizer, Transformer]:

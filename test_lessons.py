@@ -1121,373 +1121,6 @@ def test_the_exercises_of_lesson_4_say_why_and_their_hints_do_not_mislead(course
     assert float(bits[0]) < float(bits[1])
 
 
-# --- lesson 6 --------------------------------------------------------------------------------
-
-MODELS = HERE.parent / "shared" / "data" / "models"
-if not MODELS.exists():
-    MODELS = Path(os.environ.get("MODELS", "/work/shared/data/models"))
-SMALL = {"model_type": "llama", "vocab_size": 60, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
-IDS = [7, 3, 59, 0, 12, 12, 5, 31, 44, 2, 8, 19]
-
-
-def write_small(folder, **changes):
-    formats.write_model(folder, {**SMALL, **changes})
-    return folder
-
-
-def change_json(path, **changes):
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
-
-
-def change_tensors(folder, change, dtype=None):
-    """Write the tensors of a folder again, under changed names; None leaves one out."""
-    tensors = {}
-    for name, tensor in formats.read_safetensors(folder / "model.safetensors").items():
-        if change(name):
-            tensors[change(name)] = (dtype or "F32", tensor.shape, [number for row in tensor for number in row])
-    formats.write_safetensors(folder / "model.safetensors", tensors, {})
-
-
-def logits_of(folder, ids=IDS, packed=False):
-    return six.load_transformer(folder, packed).logits(ids)
-
-
-@pytest.mark.parametrize("bits", [8, 16])
-def test_a_packed_product_is_the_plain_one_of_the_rounded_numbers(bits):
-    rng = random.Random(bits)
-    for _ in range(150):
-        rows, columns, size = rng.randrange(1, 40), rng.randrange(1, 60), 10 ** rng.uniform(-30, 30)
-        matrix = [[rng.choice([0, 1, -1, rng.gauss(0, size), size]) for _ in range(columns)] for _ in range(rows)]
-        vector = [rng.choice([0, 1, rng.gauss(0, 1), rng.gauss(0, 1e6), 1e-9]) for _ in range(columns)]
-        packed = six.PackedMatrix(matrix, bits)
-        unit = (2 ** 24 - columns) / max(sum(map(abs, vector)), 1e-300)
-        for row, given in zip(matrix, packed.times(vector)):
-            whole, steps = six.quantize(row, bits)
-            exact = sum(weight * round(number * unit) for weight, number in zip(whole, vector))
-            assert given == pytest.approx(exact / (steps * unit), rel=1e-12)
-            assert abs(given - three.dot(row, vector)) <= (sum(map(abs, vector)) * max(map(abs, row)) * 2.0 ** -(bits - 2)
-                                                          + 1e-5 * max(map(abs, row)) * max(map(abs, vector)))
-
-
-def test_no_lane_overflows_even_at_worst():
-    rng = random.Random(2)
-    for columns in (1, 2, 3, 64, 1000, 20_000):
-        vector = [rng.choice([-1, 1]) * rng.choice([0.1, 1.0, 1000.0]) for _ in range(columns)]
-        worst = [math.copysign(1, number) for number in vector]
-        rows = [worst, [-number for number in worst], [0.0] * columns, worst]
-        for bits in (8, 16):
-            given, most = six.PackedMatrix(rows, bits).times(vector), sum(map(abs, vector))
-            assert given == pytest.approx([most, -most, 0, most], rel=1e-3, abs=0.0)
-
-
-def test_packing_fast_is_packing_simply():
-    rng = random.Random(3)
-    for bits, rows, columns in ((8, 1, 1), (16, 1, 9), (16, 255, 3), (8, 256, 4), (16, 257, 5), (8, 600, 2)):
-        matrix = [[rng.choice([0.0, rng.gauss(0, 1), -0.5, 0.5, 2.0 ** rng.randrange(-40, 40)]) for _ in range(columns)]
-                  for _ in range(rows)]
-        whole, steps = zip(*(six.quantize(row, bits) for row in matrix))
-        packed = [six.pack(column, bits + 24) for column in zip(*whole)]
-        assert six.pack_columns(iter(matrix), bits) == (packed, list(steps))
-        for column, numbers in zip(packed, zip(*whole)):
-            assert six.unpack(column, rows, bits + 24) == list(numbers)
-
-
-def test_what_is_no_number_is_not_multiplied():
-    for wrong in (math.nan, math.inf):
-        with pytest.raises(ValueError):
-            six.PackedMatrix([[1.0, 2.0]]).times([wrong, 1.0])
-
-
-@pytest.mark.skipif(not MODELS.exists(), reason="needs the models of shared/data")
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen2", "llama4"])
-def test_the_logits_are_those_of_pytorch(name):
-    expected = json.loads((MODELS / name / "expected.json").read_text(encoding="utf-8"))
-    most = max(abs(logit) for logits in expected["logits"] for logit in logits)
-    for packed, allowed in ((False, 0.0002), (True, 0.005 * most)):
-        transformer = six.load_transformer(MODELS / name, packed)
-        for count, logits in enumerate(expected["logits"], 1):
-            assert transformer.logits(expected["ids"][:count]) == pytest.approx(logits, abs=allowed)
-        ids = expected["greedy"][:6]
-        for step in four.generate_ids(transformer, list(ids), max_new_tokens=20, temperature=0, min_p=None):
-            ids.append(step[0])
-        assert ids == expected["greedy"]
-
-
-FAMILIES = {
-    "llama": {}, "biases": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
-    "head_dim": {"head_dim": 6}, "mistral": {"model_type": "mistral", "sliding_window": 3},
-    "qwen2": {"model_type": "qwen2"}, "qwen3": {"model_type": "qwen3", "head_dim": 8, "attention_bias": True},
-    "gpt2": {"model_type": "gpt2", "n_positions": 20, "tie_word_embeddings": True},
-    "gpt2 untied": {"model_type": "gpt2", "n_positions": 20, "tie_word_embeddings": False},
-    "llama4": {"model_type": "llama4_text", "intermediate_size_mlp": 20, "num_hidden_layers": 4, "num_local_experts": 3,
-               "interleave_moe_layer_step": 2, "attention_chunk_size": 4, "num_experts_per_tok": 2, "floor_scale": 4}}
-
-
-@pytest.mark.parametrize("changes", FAMILIES.values(), ids=FAMILIES)
-def test_every_family_is_saved_loaded_and_packed(changes, tmp_path):
-    plain = six.load_transformer(write_small(tmp_path / "first", **changes), packed=False)
-    six.save_transformer(plain, tmp_path / "second")
-    right = plain.logits(IDS)
-    assert logits_of(tmp_path / "second") == pytest.approx(right, abs=1e-9)
-    assert logits_of(tmp_path / "second", packed=True) == pytest.approx(right, abs=0.005 * max(map(abs, right)))
-    with pytest.raises(ValueError):
-        six.save_transformer(six.load_transformer(tmp_path / "first"), tmp_path / "third")
-
-
-def test_transformers_set_by_hand_are_saved_or_refused(tmp_path):
-    head = five.induction_head(30)
-    six.save_transformer(head, tmp_path)
-    for end in range(1, len(IDS)):
-        ids = [id % 30 for id in IDS[:end]]
-        assert logits_of(tmp_path, ids) == pytest.approx(head.logits(ids), abs=1e-3)
-    for block in head.blocks:
-        block.settings = five.Settings(**{**vars(head.settings), "activation": five.relu})
-    with pytest.raises(ValueError, match="no config.json"):
-        six.save_transformer(head, tmp_path)
-
-
-def test_one_model_may_be_written_in_many_ways(tmp_path):
-    right = logits_of(write_small(tmp_path, rope_theta=500.0))
-    config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
-    change_json(config, rope_theta=None, rope_parameters={"rope_theta": 500.0, "rope_type": "default"})
-    assert logits_of(tmp_path) == right
-    tensors = {name: ("F32", tensor.shape, [x for row in tensor for x in row])
-               for name, tensor in formats.read_safetensors(weights).items()}
-    files, shards = {}, [dict(list(tensors.items())[part::3]) for part in range(3)]
-    for number, shard in enumerate(shards):
-        formats.write_safetensors(tmp_path / f"model-{number}.safetensors", shard, {})
-        files.update(dict.fromkeys(shard, f"model-{number}.safetensors"))
-    weights.unlink()
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}), encoding="utf-8")
-    assert logits_of(tmp_path) == right
-    files["model.norm.weight"] = "../elsewhere.safetensors"
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}), encoding="utf-8")
-    with pytest.raises(ValueError, match="elsewhere"):
-        six.load_transformer(tmp_path)
-
-
-def test_prefixes_and_what_older_files_have_besides(tmp_path):
-    right = logits_of(write_small(tmp_path, **FAMILIES["gpt2"]))
-    change_tensors(tmp_path, lambda name: name.replace("transformer.", ""))
-    assert logits_of(tmp_path) == right
-    right = logits_of(write_small(tmp_path, **FAMILIES["llama4"]))
-    change_tensors(tmp_path, lambda name: "language_model." + name)
-    text = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    (tmp_path / "config.json").write_text(json.dumps({
-        "model_type": "llama4", "architectures": ["Llama4ForConditionalGeneration"], "text_config": text}), encoding="utf-8")
-    assert logits_of(tmp_path) == right
-
-
-def test_a_window_or_a_chunk_longer_than_the_text_changes_nothing(tmp_path):
-    for family, key in (("mistral", "sliding_window"), ("llama4_text", "attention_chunk_size")):
-        changes = {**FAMILIES["llama4"], "model_type": family, "use_qk_norm": False}
-        found = [logits_of(write_small(tmp_path, **{**changes, key: size})) for size in (4, 12, 64)]
-        assert found[0] != found[1] == found[2]
-
-
-@pytest.mark.parametrize("changes, named", [
-    ({"model_type": "mixtral"}, "mixtral"), ({"model_type": "gemma2"}, "gemma2"), ({"model_type": "bert"}, "bert"),
-    ({"model_type": "phi3"}, "phi3"), ({"model_type": "mamba"}, "mamba"), ({"model_type": None}, "None"),
-    ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
-    ({"hidden_act": "gelu"}, "gelu"), ({"rope_scaling": {"type": "yarn", "factor": 4}}, "yarn"),
-    ({"rope_parameters": {"rope_type": "dynamic"}}, "dynamic"), ({"rope_scaling": {"rope_type": "llama3"}}, "factor"),
-    ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"), ({"partial_rotary_factor": 0.5}, "0.5"),
-    ({"quantization_config": {"quant_method": "fp8"}}, "fp8"), ({"num_hidden_layers": 0}, "num_hidden_layers"),
-    ({"num_hidden_layers": 3}, "layers.2"), ({"num_hidden_layers": 1}, "layers.1"), ({"vocab_size": 61}, "embed_tokens"),
-    ({"hidden_size": 32}, "embed_tokens"), ({"attention_bias": True}, "q_proj.bias"), ({"rms_norm_eps": "x"}, "rms_norm_eps"),
-    ({"num_key_value_heads": 3}, "k_proj"), ({"vocab_size": "60"}, "vocab_size"), ({"head_dim": 2.5}, "head_dim"),
-    ({"tie_word_embeddings": "no"}, "tie_word_embeddings"), ({"rope_theta": -1}, "rope_theta")])
-def test_what_there_is_no_code_for_is_refused_by_name(changes, named, tmp_path):
-    write_small(tmp_path)
-    change_json(tmp_path / "config.json", **changes)
-    with pytest.raises(ValueError, match=re.escape(named)):
-        six.load_transformer(tmp_path)
-
-
-def test_tensors_that_do_not_fit_are_refused_by_name(tmp_path):
-    for change, dtype, named in ((lambda name: name.replace("model.norm", "model.nrm"), None, "model.norm.weight"),
-                                 (lambda name: name if "v_proj" not in name else "", None, "v_proj"),
-                                 (lambda name: name, "I8", "quantized")):
-        write_small(tmp_path)
-        if dtype:
-            sizes = six.tensor_shapes(SMALL)
-            tensors = {name: ("I8", shape, [0] * math.prod(shape)) for name, shape in sizes.items()}
-            formats.write_safetensors(tmp_path / "model.safetensors", tensors, {})
-        else:
-            change_tensors(tmp_path, change)
-        with pytest.raises(ValueError, match=named):
-            six.load_transformer(tmp_path)
-
-
-def test_it_says_how_much_memory_a_model_needs(tmp_path, monkeypatch):
-    write_small(tmp_path)
-    monkeypatch.setattr(formats, "_free_memory", lambda: 1e6)
-    with pytest.raises(ValueError, match="needs 0.1 GB of memory"):
-        six.load_transformer(tmp_path)
-
-
-def small_llm(folder, **changes):
-    """A folder with a tokenizer of 300 tokens, and random weights that fit it."""
-    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    tokenizer = two.Tokenizer.train("user|assistant|the sky is blue " * 9, 300, names)
-    write_small(folder, vocab_size=max(tokenizer.vocabulary.values()) + 5, **changes)
-    tokenizer.save(folder / "tokenizer.json")
-    return tokenizer
-
-
-def test_a_special_token_in_a_question_is_plain_text(tmp_path):
-    tokenizer = small_llm(tmp_path)
-    end, = tokenizer.encode("<|im_end|>", allowed_special="all")
-    for question in ("Hi", "<|im_end|>", "a<|im_start|>user\n<|im_end|>", ""):
-        ids = six.question_ids(tokenizer, question)
-        assert tokenizer.decode(ids) == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-        assert ids.count(end) == 1
-    assert six.question_ids(two.Tokenizer.train("", 256), "Hi") == [72, 105]
-
-
-def test_a_tokenizer_with_more_tokens_than_rows_is_refused(tmp_path):
-    small_llm(tmp_path)
-    write_small(tmp_path, vocab_size=200)
-    with pytest.raises(ValueError, match="200 rows"):
-        six.load_llm(tmp_path)
-
-
-def test_the_command_line_continues_and_talks(tmp_path):
-    tokenizer = small_llm(tmp_path)
-    ended = run("lesson_6_llama.py", "the sky", "--model", tmp_path, "--max-new-tokens", 5, "--temperature", 0)
-    assert ended.returncode == 0 and ended.stdout.startswith("the sky") and "5 tokens in" in ended.stderr
-    transformer = six.load_transformer(tmp_path)
-    ids = tokenizer.encode("the sky")
-    found = [step[0] for step in four.generate_ids(transformer, list(ids), max_new_tokens=5, temperature=0)]
-    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [found[1], 2]}), encoding="utf-8")
-    ended = run("lesson_6_llama.py", "the sky", "--model", tmp_path, "--max-new-tokens", 5, "--temperature", 0)
-    assert "2 tokens in" in ended.stderr or found[0] == found[1]
-    ended = run("lesson_6_llama.py", "--chat", "--model", tmp_path, "--seed", 1, stdin="hello\n/temperature 0\nhello\n")
-    assert ended.returncode == 0 and ended.stdout.count("|im_start|") == 2 and "Traceback" not in ended.stderr
-    for wrong in (["the sky"], ["--model", tmp_path], ["x", "--model", tmp_path / "nowhere"], ["x", "--model", tmp_path, "--bits", 4]):
-        ended = run("lesson_6_llama.py", *wrong)
-        assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1
-
-
-class Mirror(http.server.BaseHTTPRequestHandler):
-    """A small Hugging Face: it serves `files`, knows Range, and breaks off after `breaks_after` bytes."""
-    files, breaks_after, asked, ranges = {}, None, [], True
-
-    def do_GET(self):
-        self.asked.append((self.path, self.headers.get("Range")))
-        data = self.files.get(self.path)
-        if data is None:
-            return self.send_error(404)
-        start = int(self.headers["Range"][6:-1]) if self.headers.get("Range") and self.ranges else 0
-        if start >= len(data):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(data)}")
-            self.send_header("Content-Length", "0")
-            return self.end_headers()
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(data) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.end_headers()
-        self.wfile.write(data[start:][:self.breaks_after])
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    small_llm(tmp_path / "there")
-    Mirror.files = {f"/me/small/resolve/main/{file.name}": file.read_bytes() for file in (tmp_path / "there").iterdir()}
-    Mirror.breaks_after, Mirror.asked, Mirror.ranges = None, [], True
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(six, "MODEL_FOLDER", tmp_path / "model")
-    yield tmp_path / "model" / "me" / "small"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_a_model_is_fetched_once(mirror, monkeypatch):
-    tokenizer, transformer = six.load_llm("me/small")
-    assert {path.name for path in mirror.iterdir()} == {"config.json", "tokenizer.json", "model.safetensors"}
-    assert transformer.logits([1, 2]) == logits_of(mirror, [1, 2], packed=True)
-    count = len(Mirror.asked)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
-    six.load_llm("me/small")
-    assert len(Mirror.asked) == count
-
-
-@pytest.mark.parametrize("ranges", [True, False])
-def test_what_broke_off_goes_on(mirror, ranges):
-    data = Mirror.files["/me/small/resolve/main/model.safetensors"]
-    Mirror.breaks_after = len(data) // 3 + 1
-    if ranges:
-        six.load_llm("me/small")
-        asked = [part for path, part in Mirror.asked if path.endswith(".safetensors")]
-        assert len(asked) == 3 and asked[2] == f"bytes={2 * (len(data) // 3 + 1)}-"
-    else:       # a server that always begins at the beginning, and always breaks
-        Mirror.ranges = False
-        (mirror / "x").parent.mkdir(parents=True)
-        for file in ("config.json", "tokenizer.json"):
-            (mirror / file).write_bytes(Mirror.files[f"/me/small/resolve/main/{file}"])
-        (mirror / "model.safetensors.part").write_bytes(b"of another file")
-        Mirror.breaks_after = None
-        six.load_llm("me/small")
-    assert (mirror / "model.safetensors").read_bytes() == data
-    assert not list(mirror.glob("*.part"))
-
-
-def test_a_part_that_is_whole_or_too_long(mirror):
-    data = Mirror.files["/me/small/resolve/main/model.safetensors"]
-    for part in (data, data + b"more"):
-        mirror.mkdir(parents=True, exist_ok=True)
-        (mirror / "model.safetensors.part").write_bytes(part)
-        six.load_llm("me/small")
-        assert (mirror / "model.safetensors").read_bytes() == data
-        (mirror / "model.safetensors").unlink()
-
-
-def test_shards_are_fetched_and_nothing_outside_of_the_folder(mirror):
-    at = "/me/small/resolve/main/"
-    data = Mirror.files.pop(at + "model.safetensors")
-    names = formats.read_safetensors(mirror.parents[2] / "there" / "model.safetensors")
-    for file in ("model-1.safetensors", "../model-1.safetensors", "/model-1.safetensors", "a/b.safetensors", "model.py"):
-        Mirror.files[at + file] = data
-        Mirror.files[at + "model.safetensors.index.json"] = json.dumps({"weight_map": dict.fromkeys(names, file)}).encode()
-        if file == "model-1.safetensors":
-            six.load_llm("me/small")
-            assert (mirror / file).read_bytes() == data
-        else:
-            with pytest.raises(ValueError, match="no .safetensors file of its folder"):
-                six.load_llm("me/small")
-        (mirror / "model.safetensors.index.json").unlink()
-    assert {path.name for path in mirror.parents[2].iterdir()} == {"there", "model"}
-
-
-def test_what_cannot_be_fetched_is_said_in_one_sentence(mirror, monkeypatch):
-    for name, said in (("me/other", "is me/other the right name"), ("../small", "no folder"), ("a/../b", "no folder"),
-                       ("nowhere", "no folder"), ("me/small/more", "no folder")):
-        with pytest.raises(ValueError, match=said):
-            six.load_llm(name)
-    del Mirror.files["/me/small/resolve/main/tokenizer.json"]
-    with pytest.raises(ValueError, match="tokenizer.json"):
-        six.load_llm("me/small")
-    change = json.loads(Mirror.files["/me/small/resolve/main/config.json"])
-    Mirror.files["/me/mix/resolve/main/config.json"] = json.dumps({**change, "model_type": "mixtral"}).encode()
-    with pytest.raises(ValueError, match="mixtral"):
-        six.load_llm("me/mix")
-    assert not any("safetensors" in path for path, _ in Mirror.asked)
-    for endpoint, said in (("http://127.0.0.1:1", "can't be reached"), ("file:///etc", "HF_ENDPOINT")):
-        monkeypatch.setenv("HF_ENDPOINT", endpoint)
-        with pytest.raises(ValueError, match=said):
-            six.load_llm("me/third")
-
-
 # --- lesson 5 --------------------------------------------------------------------------------
 
 MODELS = DATA / "models"
@@ -1812,6 +1445,375 @@ TWO_BACK[0] = five.rotate(TWO_BACK[0], -2)
 def test_the_exercises_of_lesson_5(number, right, wrong, hint):
     exercise = getattr(five, f"exercise_{number}")
     assert exercise(right).startswith("Yes") and not exercise(wrong).startswith("Yes") and re.search(hint, exercise(wrong))
+
+
+# --- lesson 6 --------------------------------------------------------------------------------
+
+SMALL = {"model_type": "llama", "vocab_size": 60, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
+IDS = [7, 3, 59, 0, 12, 12, 5, 31, 44, 2, 8, 19]
+
+
+def write_small(folder, **changes):
+    formats.write_model(folder, {**SMALL, **changes})
+    return folder
+
+
+def change_json(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+
+
+def change_tensors(folder, change, dtype=None):
+    """Write the tensors of a folder again, under changed names; None leaves one out."""
+    tensors = {}
+    for name, tensor in formats.read_safetensors(folder / "model.safetensors").items():
+        if change(name):
+            tensors[change(name)] = (dtype or "F32", tensor.shape, [number for row in tensor for number in row])
+    formats.write_safetensors(folder / "model.safetensors", tensors, {})
+
+
+def logits_of(folder, ids=IDS, packed=False):
+    return six.load_transformer(folder, packed).logits(ids)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_packed_product_is_the_plain_one_of_the_rounded_numbers(bits):
+    rng = random.Random(bits)
+    for _ in range(150):
+        rows, columns, size = rng.randrange(1, 40), rng.randrange(1, 60), 10 ** rng.uniform(-30, 30)
+        matrix = [[rng.choice([0, 1, -1, rng.gauss(0, size), size]) for _ in range(columns)] for _ in range(rows)]
+        vector = [rng.choice([0, 1, rng.gauss(0, 1), rng.gauss(0, 1e6), 1e-9]) for _ in range(columns)]
+        packed = six.PackedMatrix(matrix, bits)
+        unit = (2 ** 24 - columns) / max(sum(map(abs, vector)), 1e-300)
+        for row, given in zip(matrix, packed.times(vector)):
+            whole, steps = six.quantize(row, bits)
+            exact = sum(weight * round(number * unit) for weight, number in zip(whole, vector))
+            assert given == pytest.approx(exact / (steps * unit), rel=1e-12)
+            assert abs(given - three.dot(row, vector)) <= (sum(map(abs, vector)) * max(map(abs, row)) * 2.0 ** -(bits - 2)
+                                                          + 1e-5 * max(map(abs, row)) * max(map(abs, vector)))
+
+
+def test_no_lane_overflows_even_at_worst():
+    rng = random.Random(2)
+    for columns in (1, 2, 3, 64, 1000, 20_000):
+        vector = [rng.choice([-1, 1]) * rng.choice([0.1, 1.0, 1000.0]) for _ in range(columns)]
+        worst = [math.copysign(1, number) for number in vector]
+        rows = [worst, [-number for number in worst], [0.0] * columns, worst]
+        for bits in (8, 16):
+            given, most = six.PackedMatrix(rows, bits).times(vector), sum(map(abs, vector))
+            assert given == pytest.approx([most, -most, 0, most], rel=1e-3, abs=0.0)
+
+
+def test_packing_fast_is_packing_simply():
+    rng = random.Random(3)
+    for bits, rows, columns in ((8, 1, 1), (16, 1, 9), (16, 255, 3), (8, 256, 4), (16, 257, 5), (8, 600, 2)):
+        matrix = [[rng.choice([0.0, rng.gauss(0, 1), -0.5, 0.5, 2.0 ** rng.randrange(-40, 40)]) for _ in range(columns)]
+                  for _ in range(rows)]
+        whole, steps = zip(*(six.quantize(row, bits) for row in matrix))
+        packed = [six.pack(column, bits + 24) for column in zip(*whole)]
+        assert six.pack_columns(iter(matrix), bits) == (packed, list(steps))
+        for column, numbers in zip(packed, zip(*whole)):
+            assert six.unpack(column, rows, bits + 24) == list(numbers)
+
+
+def test_what_is_no_number_is_not_multiplied():
+    for wrong in (math.nan, math.inf):
+        with pytest.raises(ValueError):
+            six.PackedMatrix([[1.0, 2.0]]).times([wrong, 1.0])
+
+
+@pytest.mark.skipif(not MODELS.exists(), reason="needs the models")
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen2", "llama4"])
+def test_the_logits_are_those_of_pytorch(name):
+    expected = json.loads((MODELS / name / "expected.json").read_text(encoding="utf-8"))
+    most = max(abs(logit) for logits in expected["logits"] for logit in logits)
+    for packed, allowed in ((False, 0.0002), (True, 0.005 * most)):
+        transformer = six.load_transformer(MODELS / name, packed)
+        for count, logits in enumerate(expected["logits"], 1):
+            assert transformer.logits(expected["ids"][:count]) == pytest.approx(logits, abs=allowed)
+        ids = expected["greedy"][:6]
+        for step in four.generate_ids(transformer, list(ids), max_new_tokens=20, temperature=0, min_p=None):
+            ids.append(step[0])
+        assert ids == expected["greedy"]
+
+
+SHAPES = {
+    "llama": {}, "biases": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    "head_dim": {"head_dim": 6}, "mistral": {"model_type": "mistral", "sliding_window": 3},
+    "qwen2": {"model_type": "qwen2"}, "qwen3": {"model_type": "qwen3", "head_dim": 8, "attention_bias": True},
+    "gpt2": {"model_type": "gpt2", "n_positions": 20, "tie_word_embeddings": True},
+    "gpt2 untied": {"model_type": "gpt2", "n_positions": 20, "tie_word_embeddings": False},
+    "llama4": {"model_type": "llama4_text", "intermediate_size_mlp": 20, "num_hidden_layers": 4, "num_local_experts": 3,
+               "interleave_moe_layer_step": 2, "attention_chunk_size": 4, "num_experts_per_tok": 2, "floor_scale": 4}}
+
+
+@pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)
+def test_every_family_is_saved_loaded_and_packed(changes, tmp_path):
+    plain = six.load_transformer(write_small(tmp_path / "first", **changes), packed=False)
+    six.save_transformer(plain, tmp_path / "second")
+    right = plain.logits(IDS)
+    assert logits_of(tmp_path / "second") == pytest.approx(right, abs=1e-9)
+    assert logits_of(tmp_path / "second", packed=True) == pytest.approx(right, abs=0.005 * max(map(abs, right)))
+    with pytest.raises(ValueError):
+        six.save_transformer(six.load_transformer(tmp_path / "first"), tmp_path / "third")
+
+
+def test_transformers_set_by_hand_are_saved_or_refused(tmp_path):
+    head = five.induction_head(30)
+    six.save_transformer(head, tmp_path)
+    for end in range(1, len(IDS)):
+        ids = [id % 30 for id in IDS[:end]]
+        assert logits_of(tmp_path, ids) == pytest.approx(head.logits(ids), abs=1e-3)
+    for block in head.blocks:
+        block.settings = five.Settings(**{**vars(head.settings), "activation": five.relu})
+    with pytest.raises(ValueError, match="no config.json"):
+        six.save_transformer(head, tmp_path)
+
+
+def test_one_model_may_be_written_in_many_ways(tmp_path):
+    right = logits_of(write_small(tmp_path, rope_theta=500.0))
+    config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
+    change_json(config, rope_theta=None, rope_parameters={"rope_theta": 500.0, "rope_type": "default"})
+    assert logits_of(tmp_path) == right
+    tensors = {name: ("F32", tensor.shape, [x for row in tensor for x in row])
+               for name, tensor in formats.read_safetensors(weights).items()}
+    files, shards = {}, [dict(list(tensors.items())[part::3]) for part in range(3)]
+    for number, shard in enumerate(shards):
+        formats.write_safetensors(tmp_path / f"model-{number}.safetensors", shard, {})
+        files.update(dict.fromkeys(shard, f"model-{number}.safetensors"))
+    weights.unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}), encoding="utf-8")
+    assert logits_of(tmp_path) == right
+    files["model.norm.weight"] = "../elsewhere.safetensors"
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}), encoding="utf-8")
+    with pytest.raises(ValueError, match="elsewhere"):
+        six.load_transformer(tmp_path)
+
+
+def test_prefixes_and_what_older_files_have_besides(tmp_path):
+    right = logits_of(write_small(tmp_path, **SHAPES["gpt2"]))
+    change_tensors(tmp_path, lambda name: name.replace("transformer.", ""))
+    assert logits_of(tmp_path) == right
+    right = logits_of(write_small(tmp_path, **SHAPES["llama4"]))
+    change_tensors(tmp_path, lambda name: "language_model." + name)
+    text = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({
+        "model_type": "llama4", "architectures": ["Llama4ForConditionalGeneration"], "text_config": text}), encoding="utf-8")
+    assert logits_of(tmp_path) == right
+
+
+def test_a_window_or_a_chunk_longer_than_the_text_changes_nothing(tmp_path):
+    for family, key in (("mistral", "sliding_window"), ("llama4_text", "attention_chunk_size")):
+        changes = {**SHAPES["llama4"], "model_type": family, "use_qk_norm": False}
+        found = [logits_of(write_small(tmp_path, **{**changes, key: size})) for size in (4, 12, 64)]
+        assert found[0] != found[1] == found[2]
+
+
+@pytest.mark.parametrize("changes, named", [
+    ({"model_type": "mixtral"}, "mixtral"), ({"model_type": "gemma2"}, "gemma2"), ({"model_type": "bert"}, "bert"),
+    ({"model_type": "phi3"}, "phi3"), ({"model_type": "mamba"}, "mamba"), ({"model_type": None}, "None"),
+    ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
+    ({"hidden_act": "gelu"}, "gelu"), ({"rope_scaling": {"type": "yarn", "factor": 4}}, "yarn"),
+    ({"rope_parameters": {"rope_type": "dynamic"}}, "dynamic"), ({"rope_scaling": {"rope_type": "llama3"}}, "factor"),
+    ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"), ({"partial_rotary_factor": 0.5}, "0.5"),
+    ({"quantization_config": {"quant_method": "fp8"}}, "fp8"), ({"num_hidden_layers": 0}, "num_hidden_layers"),
+    ({"num_hidden_layers": 3}, "layers.2"), ({"num_hidden_layers": 1}, "layers.1"), ({"vocab_size": 61}, "embed_tokens"),
+    ({"hidden_size": 32}, "embed_tokens"), ({"attention_bias": True}, "q_proj.bias"), ({"rms_norm_eps": "x"}, "rms_norm_eps"),
+    ({"num_key_value_heads": 3}, "k_proj"), ({"vocab_size": "60"}, "vocab_size"), ({"head_dim": 2.5}, "head_dim"),
+    ({"tie_word_embeddings": "no"}, "tie_word_embeddings"), ({"rope_theta": -1}, "rope_theta")])
+def test_what_there_is_no_code_for_is_refused_by_name(changes, named, tmp_path):
+    write_small(tmp_path)
+    change_json(tmp_path / "config.json", **changes)
+    with pytest.raises(ValueError, match=re.escape(named)):
+        six.load_transformer(tmp_path)
+
+
+def test_tensors_that_do_not_fit_are_refused_by_name(tmp_path):
+    for change, dtype, named in ((lambda name: name.replace("model.norm", "model.nrm"), None, "model.norm.weight"),
+                                 (lambda name: name if "v_proj" not in name else "", None, "v_proj"),
+                                 (lambda name: name, "I8", "quantized")):
+        write_small(tmp_path)
+        if dtype:
+            sizes = six.tensor_shapes(SMALL)
+            tensors = {name: {"dtype": "I8", "shape": shape} for name, shape in sizes.items()}
+            end = 0
+            for name, shape in sizes.items():
+                tensors[name]["data_offsets"] = [end, end + math.prod(shape)]
+                end += math.prod(shape)
+            header = json.dumps(tensors).encode()
+            (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(end))
+        else:
+            change_tensors(tmp_path, change)
+        with pytest.raises(ValueError, match=named):
+            six.load_transformer(tmp_path)
+
+
+def test_it_says_how_much_memory_a_model_needs(tmp_path, monkeypatch):
+    write_small(tmp_path)
+    monkeypatch.setattr(formats, "_free_memory", lambda: 1e6)
+    with pytest.raises(ValueError, match="needs 0.1 GB of memory"):
+        six.load_transformer(tmp_path)
+
+
+def small_llm(folder, **changes):
+    """A folder with a tokenizer of 300 tokens, and random weights that fit it."""
+    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = two.Tokenizer.train("user|assistant|the sky is blue " * 9, 300, names)
+    write_small(folder, vocab_size=max(tokenizer.vocabulary.values()) + 5, **changes)
+    tokenizer.save(folder / "tokenizer.json")
+    return tokenizer
+
+
+def test_a_special_token_in_a_question_is_plain_text(tmp_path):
+    tokenizer = small_llm(tmp_path)
+    end, = tokenizer.encode("<|im_end|>", allowed_special="all")
+    for question in ("Hi", "<|im_end|>", "a<|im_start|>user\n<|im_end|>", ""):
+        ids = six.question_ids(tokenizer, question)
+        assert tokenizer.decode(ids) == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        assert ids.count(end) == 1
+    assert six.question_ids(two.Tokenizer.train("", 256), "Hi") == [72, 105]
+
+
+def test_a_tokenizer_with_more_tokens_than_rows_is_refused(tmp_path):
+    small_llm(tmp_path)
+    write_small(tmp_path, vocab_size=200)
+    with pytest.raises(ValueError, match="200 rows"):
+        six.load_llm(tmp_path)
+
+
+def test_the_command_line_continues_and_talks(tmp_path):
+    tokenizer = small_llm(tmp_path)
+    ended = run("lesson_6_llama.py", "the sky", "--model", tmp_path, "--max-new-tokens", 5, "--temperature", 0)
+    assert ended.returncode == 0 and ended.stdout.startswith("the sky") and "5 tokens in" in ended.stderr
+    transformer = six.load_transformer(tmp_path)
+    ids = tokenizer.encode("the sky")
+    found = [step[0] for step in four.generate_ids(transformer, list(ids), max_new_tokens=5, temperature=0)]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [found[1], 2]}), encoding="utf-8")
+    ended = run("lesson_6_llama.py", "the sky", "--model", tmp_path, "--max-new-tokens", 5, "--temperature", 0)
+    assert "2 tokens in" in ended.stderr or found[0] == found[1]
+    ended = run("lesson_6_llama.py", "--chat", "--model", tmp_path, "--seed", 1, stdin="hello\n/temperature 0\nhello\n")
+    assert ended.returncode == 0 and ended.stdout.count("|im_start|") == 2 and "Traceback" not in ended.stderr
+    for wrong in (["the sky"], ["--model", tmp_path], ["x", "--model", tmp_path / "nowhere"], ["x", "--model", tmp_path, "--bits", 4]):
+        ended = run("lesson_6_llama.py", *wrong)
+        assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """A small Hugging Face: it serves `files`, knows Range, and breaks off after `breaks_after` bytes."""
+    files, breaks_after, asked, ranges = {}, None, [], True
+
+    def do_GET(self):
+        self.asked.append((self.path, self.headers.get("Range")))
+        data = self.files.get(self.path)
+        if data is None:
+            return self.send_error(404)
+        start = int(self.headers["Range"][6:-1]) if self.headers.get("Range") and self.ranges else 0
+        if start >= len(data):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(data)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        self.wfile.write(data[start:][:self.breaks_after])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    small_llm(tmp_path / "there")
+    Mirror.files = {f"/me/small/resolve/main/{file.name}": file.read_bytes() for file in (tmp_path / "there").iterdir()}
+    Mirror.breaks_after, Mirror.asked, Mirror.ranges = None, [], True
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(six, "MODEL_FOLDER", tmp_path / "model")
+    yield tmp_path / "model" / "me" / "small"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_model_is_fetched_once(mirror, monkeypatch):
+    tokenizer, transformer = six.load_llm("me/small")
+    assert {path.name for path in mirror.iterdir()} == {"config.json", "tokenizer.json", "model.safetensors"}
+    assert transformer.logits([1, 2]) == logits_of(mirror, [1, 2], packed=True)
+    count = len(Mirror.asked)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    six.load_llm("me/small")
+    assert len(Mirror.asked) == count
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_what_broke_off_goes_on(mirror, ranges):
+    data = Mirror.files["/me/small/resolve/main/model.safetensors"]
+    Mirror.breaks_after = len(data) // 3 + 1
+    if ranges:
+        six.load_llm("me/small")
+        asked = [part for path, part in Mirror.asked if path.endswith(".safetensors")]
+        assert len(asked) == 3 and asked[2] == f"bytes={2 * (len(data) // 3 + 1)}-"
+    else:       # a server that always begins at the beginning, and always breaks
+        Mirror.ranges = False
+        (mirror / "x").parent.mkdir(parents=True)
+        for file in ("config.json", "tokenizer.json"):
+            (mirror / file).write_bytes(Mirror.files[f"/me/small/resolve/main/{file}"])
+        (mirror / "model.safetensors.part").write_bytes(b"of another file")
+        Mirror.breaks_after = None
+        six.load_llm("me/small")
+    assert (mirror / "model.safetensors").read_bytes() == data
+    assert not list(mirror.glob("*.part"))
+
+
+def test_a_part_that_is_whole_or_too_long(mirror):
+    data = Mirror.files["/me/small/resolve/main/model.safetensors"]
+    for part in (data, data + b"more"):
+        mirror.mkdir(parents=True, exist_ok=True)
+        (mirror / "model.safetensors.part").write_bytes(part)
+        six.load_llm("me/small")
+        assert (mirror / "model.safetensors").read_bytes() == data
+        (mirror / "model.safetensors").unlink()
+
+
+def test_shards_are_fetched_and_nothing_outside_of_the_folder(mirror):
+    at = "/me/small/resolve/main/"
+    data = Mirror.files.pop(at + "model.safetensors")
+    names = formats.read_safetensors(mirror.parents[2] / "there" / "model.safetensors")
+    for file in ("model-1.safetensors", "../model-1.safetensors", "/model-1.safetensors", "a/b.safetensors", "model.py"):
+        Mirror.files[at + file] = data
+        Mirror.files[at + "model.safetensors.index.json"] = json.dumps({"weight_map": dict.fromkeys(names, file)}).encode()
+        if file == "model-1.safetensors":
+            six.load_llm("me/small")
+            assert (mirror / file).read_bytes() == data
+        else:
+            with pytest.raises(ValueError, match="no .safetensors file of its folder"):
+                six.load_llm("me/small")
+        (mirror / "model.safetensors.index.json").unlink()
+    assert {path.name for path in mirror.parents[2].iterdir()} == {"there", "model"}
+
+
+def test_what_cannot_be_fetched_is_said_in_one_sentence(mirror, monkeypatch):
+    for name, said in (("me/other", "is me/other the right name"), ("../small", "no folder"), ("a/../b", "no folder"),
+                       ("nowhere", "no folder"), ("me/small/more", "no folder")):
+        with pytest.raises(ValueError, match=said):
+            six.load_llm(name)
+    del Mirror.files["/me/small/resolve/main/tokenizer.json"]
+    with pytest.raises(ValueError, match="tokenizer.json"):
+        six.load_llm("me/small")
+    change = json.loads(Mirror.files["/me/small/resolve/main/config.json"])
+    Mirror.files["/me/mix/resolve/main/config.json"] = json.dumps({**change, "model_type": "mixtral"}).encode()
+    with pytest.raises(ValueError, match="mixtral"):
+        six.load_llm("me/mix")
+    assert not any("safetensors" in path for path, _ in Mirror.asked)
+    for endpoint, said in (("http://127.0.0.1:1", "can't be reached"), ("file:///etc", "HF_ENDPOINT")):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        with pytest.raises(ValueError, match=said):
+            six.load_llm("me/third")
 
 
 # --- your turn -------------------------------------------------------------------------------
