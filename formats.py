@@ -1212,3 +1212,12 @@ CHAT_FORMS = {
     "<|header_start|>": ("<|header_start|>user<|header_end|>\n\n",                                      # Llama 4
                          "<|eot|><|header_start|>assistant<|header_end|>\n\n", "<|eot|>"),
 }
+
+
+def chat_form(special_tokens: Iterable[str]) -> tuple[str, str, str]:
+    """What stands before a question, after it, and after an answer; nothing if these are not a chatbot's tokens.
+
+    >>> chat_form(["<|im_start|>", "<|im_end|>"])[0]
+    '<|im_start|>user\\n'
+    """
+    return next((form for token, form in CHAT_FORMS.items() if token in special_tokens), ("", "", ""))

@@ -1,8 +1,7 @@
 """Lesson 6: Llama 4, and every LLM of its family, run in plain Python.
 
 Lesson 5 built the transformer. The LLMs that people give away are that class with other
-numbers in it: GPT-2, Llama, Mistral, Qwen, Llama 4. Each is a folder of three files, and
-each file belongs to a lesson that you know:
+numbers in it: GPT-2, Llama, Mistral, Qwen, Llama 4. Each is a folder of three files:
 
     tokenizer.json      text → ids → text                     lesson 2
     model.safetensors   all the numbers that it has learned   lesson 3
@@ -13,8 +12,8 @@ as fast, so that you can talk to a real LLM on your own machine:
 
     python3 lesson_6_llama.py --chat --model HuggingFaceTB/SmolLM2-135M-Instruct
 
-What does the 135M in its name mean? It has 135 million numbers, and you can count them
-from its config.json alone:
+The 135M in the name are the numbers that it has learned, and its config.json is enough
+to count them:
 
 >>> print(f"{count_parameters(SMOLLM2):,}")
 134,515,008
@@ -34,7 +33,7 @@ from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from formats import (CHAT_FORMS, check_config, check_memory, find_model, read_json, read_model, stop_ids,
+from formats import (chat_form, check_config, check_memory, find_model, read_json, read_model, stop_ids,
                      tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
@@ -46,8 +45,8 @@ from stage import bar, progress, run_lesson, table
 
 
 # %% A model is a folder
-# This is the config.json of SmolLM2-135M, a small relative of Llama, with a note on each
-# line. (The real one has some lines more, which matter only while training.)
+# The config.json of SmolLM2-135M, a small relative of Llama, but for what matters only
+# while training:
 
 SMOLLM2 = {
     "model_type": "llama",          # the family
@@ -65,11 +64,10 @@ SMOLLM2 = {
 
 
 def count_parameters(config: dict, active: bool = False) -> int:
-    """How many numbers a model has learned, by its config.json: its parameters.
+    """How many numbers a model has learned, its parameters, by its config.json.
 
-    The sizes say which tensors there must be. Here are those outside of the blocks and
-    in the first block; lesson 5 has explained each of them. (GPT-2 has other names for
-    the same things. formats.py gives every family those of Llama.)
+    The sizes say which tensors there must be. Here are those outside of the blocks and in
+    the first block, which lesson 5 has explained. (GPT-2 has other names for the same.)
 
     >>> for name, shape in list(tensor_shapes(SMOLLM2).items())[:11]:
     ...     print(name.ljust(48), *shape)
@@ -85,8 +83,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
     model.layers.0.mlp.up_proj.weight                1536 576
     model.layers.0.mlp.down_proj.weight              576 1536
 
-    Rows times columns, added up, is the size in a model's name. Do the names tell the
-    truth?
+    Rows times columns, added up, is the size in a model's name. Do names tell the truth?
 
     >>> for name, config in MODELS.items():
     ...     print(f"{name:22} {count_parameters(config):15,}")
@@ -97,7 +94,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
     Llama-4-Scout-17B-16E  107,769,861,120
 
     The last has 107 billion, and calls itself 17B. With `active` only those are counted
-    that one token uses. You will see why they are fewer.
+    that one token uses, and below you will see why they are fewer.
     """
     total = 0
     for name, shape in tensor_shapes(config).items():
@@ -108,7 +105,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
     return total
 
 
-_SIZES = "model_type vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads".split()
+_SIZES = ["model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
 MODELS = {
     "GPT-2 (124M)": dict(zip(_SIZES, ("gpt2", 50257, 768, 3072, 12, 12)), n_positions=1024),
     "Qwen2.5-0.5B": dict(zip(_SIZES, ("qwen2", 151936, 896, 4864, 24, 14)), num_key_value_heads=2, tie_word_embeddings=True),
@@ -163,12 +160,9 @@ def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_fr
 
 
 def turn_all(vector: Vector, position: int, all_speeds: Vector, norm: Optional[list] = None) -> Vector:
-    """Lesson 5's `rotate` with given speeds; in Qwen3 after a norm, with weights and epsilon.
+    """Lesson 5's `rotate`, at given speeds. Qwen3 has a norm before it, with weights and epsilon.
 
-    The norm brings queries and keys to one length, so that no match gets out of hand.
-
-    >>> [[round(x) for x in turn_all(q, 0, [1.0], [[3.0, 3.0], 0.0])] for q in ([1.0, 1.0], [9.0, 9.0])]
-    [[3, 3], [3, 3]]
+    The norm gives queries and keys one length, so that no match gets out of hand.
     """
     vector = rms_norm(vector, *norm) if norm else vector
     return turn(vector, [position * speed for speed in all_speeds])
@@ -223,9 +217,9 @@ def chunk(position: int, size: int) -> int:
     >>> [chunk(position, 3) for position in range(8)]
     [0, 0, 0, 3, 3, 3, 6, 6]
 
-    Then how does a token hear of the chunks before? Third: every fourth layer looks at
-    the whole text, and without positions (NoPE). Where nothing is turned, no text is too
-    long, and the three layers below have already put what is near in order.
+    Then how does it hear of the chunks before? Third: every fourth layer looks at the whole
+    text, without positions (NoPE). Where nothing turns, no text is too long, and the three
+    layers below have already put in order what is near.
     """
     return position // size * size
 
@@ -504,8 +498,11 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     weights are random, so it has nothing to say, but all its parts are at work. Packed
     it gives nearly the same logits as plain:
 
+    >>> small = dict(vocab_size=40, hidden_size=16, num_hidden_layers=4, num_local_experts=3,
+    ...              intermediate_size=24, intermediate_size_mlp=32, head_dim=4,
+    ...              num_attention_heads=4, num_key_value_heads=2, interleave_moe_layer_step=2)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_model(folder, SMALL_LLAMA4)       # with random weights
+    ...     write_model(folder, {**MODELS["Llama-4-Scout-17B-16E"], **small})
     ...     for packed in (False, True):
     ...         logits = load_transformer(folder, packed).logits([3, 1, 4, 1, 5])
     ...         print(*[f"{logit:.3f}" for logit in logits[:6]])
@@ -540,10 +537,6 @@ def make_block(config: dict, layer: int, parts: dict, matrix: Callable = list) -
 
     found = {name: part if "norm" in name else linear(part) for name, part in parts.items()}
     return Block(block_settings(config, layer, found.pop("query_norm"), found.pop("key_norm")), **found)
-
-
-SMALL_LLAMA4 = dict(zip(_SIZES, ("llama4_text", 40, 16, 24, 4, 4)), num_key_value_heads=2, head_dim=4,
-                    intermediate_size_mlp=32, num_local_experts=3, interleave_moe_layer_step=2)
 
 
 def save_transformer(transformer: Transformer, folder: Union[str, Path]) -> None:
@@ -581,23 +574,20 @@ def save_transformer(transformer: Transformer, folder: Union[str, Path]) -> None
 
 
 def config_of(transformer: Transformer) -> dict:
-    """The config.json of a transformer that was made by hand, if it is like Llama's or Mistral's."""
+    """The config.json of a transformer that was made by hand, like Llama's or Mistral's."""
     settings, block = transformer.settings, transformer.blocks[0]
-    place, look = (part if isinstance(part, partial) else partial(part) for part in (settings.query_at, settings.first_visible))
-    window = look.keywords.get("size")
-    same = Settings(*list(vars(settings).values())[:4], epsilon=settings.epsilon, query_at=settings.query_at,
-                    key_at=settings.query_at, first_visible=settings.first_visible)
-    if place.func is not rotate or look.func not in (whole_text, sliding_window) or any(
-            vars(block.settings) != vars(same) for block in transformer.blocks):
-        raise ValueError("no config.json can describe this transformer: it must be like those of Llama or Mistral")
-    return {"model_type": "mistral" if window else "llama", "sliding_window": window,
-            "vocab_size": len(transformer.embeddings), "hidden_size": settings.dimensions,
-            "num_hidden_layers": len(transformer.blocks), "num_attention_heads": settings.heads,
-            "num_key_value_heads": settings.key_value_heads, "head_dim": settings.head_dim,
-            "intermediate_size": len(block.feed_forward[0].matrix), "rms_norm_eps": settings.epsilon,
-            "rope_theta": place.keywords.get("base", 10000.0),
-            "attention_bias": block.query.biases is not None, "mlp_bias": block.feed_forward[0].biases is not None,
-            "tie_word_embeddings": transformer.output in (None, transformer.embeddings)}
+    place, look = settings.query_at, settings.first_visible
+    base, window = (getattr(part, "keywords", {}).get(name) for part, name in ((place, "base"), (look, "size")))
+    like = Settings(*list(vars(settings).values())[:4], epsilon=settings.epsilon, query_at=place, key_at=place, first_visible=look)
+    if getattr(place, "func", place) is not rotate or getattr(look, "func", look) not in (whole_text, sliding_window) or any(
+            vars(block.settings) != vars(like) for block in transformer.blocks):
+        raise ValueError("no config.json can describe this transformer: it is not like those of Llama or Mistral")
+    sizes = ("mistral" if window else "llama", len(transformer.embeddings), settings.dimensions,
+             len(block.feed_forward[0].matrix), len(transformer.blocks), settings.heads)
+    return dict(zip(_SIZES, sizes), num_key_value_heads=settings.key_value_heads, head_dim=settings.head_dim,
+                rms_norm_eps=settings.epsilon, rope_theta=base or 10000.0, sliding_window=window,
+                attention_bias=block.query.biases is not None, mlp_bias=block.feed_forward[0].biases is not None,
+                tie_word_embeddings=transformer.output in (None, transformer.embeddings))
 
 
 def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 16) -> tuple[Tokenizer, Transformer]:
@@ -632,14 +622,9 @@ def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     >>> question_ids(tokenizer, "<|im_end|>").count(end)
     1
     """
-    before, after, _ = chat_form(tokenizer)
+    before, after, _ = chat_form(tokenizer.special_tokens)
     return [*tokenizer.encode(before, allowed_special="all"), *tokenizer.encode(question),
             *tokenizer.encode(after, allowed_special="all")]
-
-
-def chat_form(tokenizer: Tokenizer) -> tuple[str, str, str]:
-    """What stands before a question, after it, and after an answer."""
-    return next((form for token, form in CHAT_FORMS.items() if token in tokenizer.special_tokens), ("", "", ""))
 
 
 # %% Your turn
@@ -648,16 +633,15 @@ def exercise_1(answer: int) -> str:
     """A warm-up. How many parameters has this small Llama?
 
     100 tokens, 8 numbers in a vector, 1 block, 2 heads, which share 1 head of keys and
-    values, 20 numbers in the feed-forward, and one matrix for both embeddings and output.
+    values, 20 numbers in the feed-forward; one matrix for both embeddings and output.
     Write answer_1 into a file beside the lesson, and check it:
 
         python3 lesson_6_llama.py --check answers_6.py
     """
     small = dict(zip(_SIZES, ("llama", 100, 8, 20, 1, 2)), num_key_value_heads=1, tie_word_embeddings=True)
-    right = count_parameters(small)
-    if answer == right:
-        return f"Yes: {right:,}. In small models most of them are embeddings, in large ones very few."
-    if answer == right - 3 * 8:
+    if answer == count_parameters(small):
+        return f"Yes: {answer:,}. In small models most of them are embeddings, in large ones few."
+    if answer == count_parameters(small) - 3 * 8:
         return "Nearly: the three norms have weights, too."
     return "Begin with 100 x 8. Then the block: q, k, v, o, the three matrices of SwiGLU, and the norms."
 
@@ -665,27 +649,23 @@ def exercise_1(answer: int) -> str:
 def exercise_2(answer: list[list[int]]) -> str:
     """Predict: which two of four experts does each of three tokens ask?
 
-    The rows of the router are [1, 0], [0, 1], [1, 1] and [-1, 2]. The tokens' vectors are
+    The rows of the router are [1, 0], [0, 1], [1, 1] and [-1, 2]; the tokens' vectors
     [3, 1], [1, 3] and [-2, -1]. A list of three lists, the best expert first.
     """
-    router = Linear([[1, 0], [0, 1], [1, 1], [-1, 2]])
-    right = [best_experts(router(vector), 2) for vector in ([3, 1], [1, 3], [-2, -1])]
-    if answer == right:
-        return "Yes: the third token likes nobody, and asks those whom it minds least."
+    vectors, router = ([3, 1], [1, 3], [-2, -1]), Linear([[1, 0], [0, 1], [1, 1], [-1, 2]])
     if not isinstance(answer, list) or len(answer) != 3:
         return "answer_2 should be a list of three lists, such as [[0, 1], [2, 3], [1, 0]]."
-    wrong = [vector for vector, mine, theirs in zip(("[3, 1]", "[1, 3]", "[-2, -1]"), right, answer) if mine != theirs]
-    return f"Not yet for {wrong[0]}: what is its dot product with each of the four rows?"
+    for vector, experts in zip(vectors, answer):
+        if experts != best_experts(router(vector), 2):
+            return f"Not yet for {vector}: what is its dot product with each of the four rows?"
+    return "Yes: all experts but one are against the third token, and still it gets two."
 
 
 def exercise_3(answer: list[int]) -> str:
-    """By hand: quantize the row [0.4, -1.0, 0.25] to 4 bits, so to steps from -7 to 7.
-
-    A list of three whole numbers.
-    """
+    """By hand: quantize the row [0.4, -1.0, 0.25] to 4 bits, so to steps from -7 to 7."""
     if answer == quantize([0.4, -1.0, 0.25], bits=4)[0]:
         return "Yes: read back, they are 0.43, -1 and 0.29. Four bits are coarse."
-    return "The largest number, without its sign, takes all 7 steps. How many steps, then, is 0.4?"
+    return "A list of three whole numbers. The largest, signs left out, takes all 7 steps; and 0.4?"
 
 
 def exercise_4(answer: int) -> str:
@@ -703,21 +683,20 @@ def exercise_4(answer: int) -> str:
 def exercise_5(answer: Callable) -> str:
     """For an evening: a family that is missing, Mixtral.
 
-    Its experts work in another way: no shared one, and what the best experts say is
-    weighted by the softmax of their scores, among these few. Write the feed-forward layer,
-    `answer_5(vector, router, experts, activation, count)`. Then open a real one: its names
-    and settings go into formats.py, and its choices into `block_settings`.
+    It has no shared expert, and what the best experts say is weighted by the softmax of
+    their scores, among these few. Write its layer, `answer_5(vector, router, experts,
+    activation, count)`. Then open a real one: its names and settings go into formats.py,
+    and its layer into `block_settings`.
     """
-    rng = random.Random(6)
-    some = [[Linear([[rng.gauss(0, 1) for _ in range(4)] for _ in range(4)]) for _ in range(3)] for _ in range(5)]
-    vector, router, *experts = [1.0, -1.0, 0.5, 2.0], some[0][0], *some[1:]
+    rng, vector = random.Random(6), [1.0, -1.0, 0.5, 2.0]
+    router, *experts = ([Linear([[rng.gauss(0, 1) for _ in vector] for _ in vector]) for _ in range(3)] for _ in range(5))
     for count in (1, 2, 3):
-        best = best_experts(router(vector), count)
-        weights, right = softmax([router(vector)[expert] for expert in best]), [0.0] * 4
-        for weight, expert in zip(weights, best):
+        scores, right = router[0](vector), [0.0] * 4
+        best = best_experts(scores, count)
+        for weight, expert in zip(softmax([scores[expert] for expert in best]), best):
             right = add(right, [weight * x for x in gated_feed_forward(vector, *experts[expert], silu)])
-        given = answer(vector, router, experts, silu, count)
-        if len(given) != 4 or max(abs(x - y) for x, y in zip(given, right)) > 1e-9:
+        given = answer(vector, router[0], experts, silu, count)
+        if not isinstance(given, list) or len(given) != 4 or math.dist(given, right) > 1e-9:
             return f"With {count} of 4 experts it gave {given}; {[round(x, 4) for x in right]} is right."
     return "Yes: that is Mixtral's layer. Now for its folder, if you have the memory."
 
@@ -741,7 +720,7 @@ def show(text: Optional[str] = None, model: Optional[str] = None, bits: int = 16
     if model is None or text is None and "chat" not in given or bits not in (8, 16):
         raise ValueError("it takes --model, a folder or a name; a text, which it should continue, or --chat; --bits is 8 or 16")
     tokenizer, transformer = load_llm(model, bits=bits)
-    form = chat_form(tokenizer) if "chat" in given else ("", "", "")
+    form = chat_form(tokenizer.special_tokens) if "chat" in given else ("", "", "")
     stop = stop_ids(find_model(model, MODEL_FOLDER)) + tokenizer.encode(form[2].strip(), allowed_special="all")
     said = first = getattr(tokenizer, "first_ids", [])
 
