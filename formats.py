@@ -22,7 +22,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, groupby, repeat
+from itertools import chain, groupby, islice, repeat
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterable, Iterator, Optional, Union
 
@@ -1221,3 +1221,48 @@ def chat_form(special_tokens: Iterable[str]) -> tuple[str, str, str]:
     '<|im_start|>user\\n'
     """
     return next((form for token, form in CHAT_FORMS.items() if token in special_tokens), ("", "", ""))
+
+
+# %% Rows of a file, as columns of a packed matrix
+
+def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 256) -> tuple[list[int], Vector]:
+    """Quantize rows to whole numbers of 16 or 8 bits, and pack each column into one, with 24 bits more for each row.
+
+    >>> columns, steps = pack_columns([[1.0], [-0.5]], bits=16)
+    >>> columns == [32767 - (32767 << 40)], steps
+    (True, [32767.0, 65534.0])
+
+    Rounding by adding: above 2 ** 52 a float has no room for a fraction, so what is added
+    comes out rounded, in its lowest bytes. Slices copy these for a whole column at a time.
+    """
+    rows, size, half = iter(rows), bits // 8 + 3, 2 ** (bits - 1)
+    columns, all_steps, shift = [], [], 2.0 ** 52 + half
+    while block := list(islice(rows, at_once)):
+        data, lanes = bytearray(), bytearray(size * len(block))
+        for row in block:
+            steps = (half - 1) / max(max(row), -min(row), 1e-300)
+            data += struct.pack(f"<{len(row)}d", *[number * steps + shift for number in row])
+            all_steps.append(steps)
+        columns = columns or [bytearray() for _ in row]
+        lowest = [data[byte::8] for byte in range(bits // 8)]
+        for place, column in enumerate(columns):
+            for byte, part in enumerate(lowest):
+                lanes[byte::size] = part[place::len(columns)]
+            column += lanes
+    everywhere = int.from_bytes(half.to_bytes(size, "little") * len(all_steps), "little")
+    for place, column in enumerate(columns):    # one by one, so that each frees its memory for the next
+        columns[place] = int.from_bytes(column, "little") - everywhere
+    return columns, all_steps
+
+
+# %% The sizes of published models
+
+_NAMES = ["model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
+MODELS = {
+    "GPT-2 (124M)": dict(zip(_NAMES, ("gpt2", 50257, 768, 3072, 12, 12)), n_positions=1024),
+    "Qwen2.5-0.5B": dict(zip(_NAMES, ("qwen2", 151936, 896, 4864, 24, 14)), num_key_value_heads=2, tie_word_embeddings=True),
+    "Llama-3.2-1B": dict(zip(_NAMES, ("llama", 128256, 2048, 8192, 16, 32)), num_key_value_heads=8, tie_word_embeddings=True),
+    "Mistral-7B": dict(zip(_NAMES, ("mistral", 32000, 4096, 14336, 32, 32)), num_key_value_heads=8),
+    "Llama-4-Scout-17B-16E": dict(
+        zip(_NAMES, ("llama4_text", 202048, 5120, 8192, 48, 40)), num_key_value_heads=8, head_dim=128,
+        intermediate_size_mlp=16384, num_local_experts=16, num_experts_per_tok=1)}

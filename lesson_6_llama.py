@@ -27,14 +27,13 @@ import sys
 import tempfile
 import time
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from formats import (chat_form, check_config, check_memory, find_model, read_json, read_model, stop_ids,
-                     tensor_shapes, write_model)
+from formats import (MODELS, chat_form, check_config, check_memory, find_model, pack_columns, read_json, read_model,
+                     stop_ids, tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
 from lesson_4_sampling import SETTINGS, change_setting, chat, generate_ids, softmax, write_steps
@@ -66,13 +65,11 @@ SMOLLM2 = {
 def count_parameters(config: dict, active: bool = False) -> int:
     """How many numbers a model has learned, its parameters, by its config.json.
 
-    The sizes say which tensors there must be. Here are those outside of the blocks and in
-    the first block, which lesson 5 has explained. (GPT-2 has other names for the same.)
+    The sizes say which tensors there must be. Here is the first block, which lesson 5 has
+    explained. (What it calls query, key, value and output are q, k, v and o in the files.)
 
-    >>> for name, shape in list(tensor_shapes(SMOLLM2).items())[:11]:
+    >>> for name, shape in list(tensor_shapes(SMOLLM2).items())[2:11]:
     ...     print(name.ljust(48), *shape)
-    model.embed_tokens.weight                        49152 576
-    model.norm.weight                                576
     model.layers.0.input_layernorm.weight            576
     model.layers.0.self_attn.q_proj.weight           576 576
     model.layers.0.self_attn.k_proj.weight           192 576
@@ -93,27 +90,13 @@ def count_parameters(config: dict, active: bool = False) -> int:
     Mistral-7B               7,241,732,096
     Llama-4-Scout-17B-16E  107,769,861,120
 
-    The last has 107 billion, and calls itself 17B. With `active` only those are counted
-    that one token uses, and below you will see why they are fewer.
+    The last calls itself 17B. So many does a token use (`active`), and you will see why.
     """
-    total = 0
-    for name, shape in tensor_shapes(config).items():
-        size = math.prod(shape)
-        if active and ".experts." in name:      # of 16 experts, 1 is asked
-            size = size * config["num_experts_per_tok"] // shape[0]
-        total += size
-    return total
-
-
-_SIZES = ["model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
-MODELS = {
-    "GPT-2 (124M)": dict(zip(_SIZES, ("gpt2", 50257, 768, 3072, 12, 12)), n_positions=1024),
-    "Qwen2.5-0.5B": dict(zip(_SIZES, ("qwen2", 151936, 896, 4864, 24, 14)), num_key_value_heads=2, tie_word_embeddings=True),
-    "Llama-3.2-1B": dict(zip(_SIZES, ("llama", 128256, 2048, 8192, 16, 32)), num_key_value_heads=8, tie_word_embeddings=True),
-    "Mistral-7B": dict(zip(_SIZES, ("mistral", 32000, 4096, 14336, 32, 32)), num_key_value_heads=8),
-    "Llama-4-Scout-17B-16E": dict(
-        zip(_SIZES, ("llama4_text", 202048, 5120, 8192, 48, 40)), num_key_value_heads=8, head_dim=128,
-        intermediate_size_mlp=16384, num_local_experts=16, num_experts_per_tok=1)}
+    sizes = {name: math.prod(shape) for name, shape in tensor_shapes(config).items()}
+    if active:      # of 16 experts, 1 is asked
+        asked, experts = config["num_experts_per_tok"], config["num_local_experts"]
+        sizes = {name: size * asked // experts if ".experts." in name else size for name, size in sizes.items()}
+    return sum(sizes.values())
 
 
 # %% Learn once, create any LLM
@@ -133,11 +116,10 @@ def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_fr
               original_max_position_embeddings: int) -> Vector:
     """Llama 3's positions: turn the slow pairs more slowly, so that longer texts fit.
 
-    Llama 3 first learned from texts of 8,192 tokens. A pair of numbers that turns fast,
-    like the second hand of a clock, went round many times in each, and knows all angles.
-    A slow pair is like the hour hand: in a text 16 times as long it would come to angles
-    that it never saw. So a pair that made less than 1 full turn is slowed down, one that
-    made more than 4 is left alone, and between them it changes smoothly.
+    Llama 3 learned from texts of 8,192 tokens. A pair that turns fast, like the second hand
+    of a clock, went round often, and knows all angles. A slow one is like the hour hand: in
+    a text 16 times as long it would come to angles that it never saw. So a pair that made
+    less than 1 full turn is slowed down, one with more than 4 is left alone.
 
     >>> old = [1.0, 0.001, 0.0001]
     >>> [round(speed * 8192 / (2 * math.pi), 2) for speed in old]   # full turns
@@ -146,8 +128,7 @@ def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_fr
     >>> [round(before / after) for before, after in zip(old, new)]
     [1, 8, 32]
 
-    The middle one made 1.3 turns, a tenth of the way from 1 to 4. So it keeps a tenth of
-    its speed, and the rest becomes 32 times slower: together, 8 times.
+    The middle one made 1.3 turns, a tenth of the way from 1 to 4. So it keeps a tenth.
     """
     slower = []
     for speed in all_speeds:
@@ -187,9 +168,8 @@ def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], exp
     >>> best_experts(router([1.0, 0.1])), best_experts(router([0.1, 1.0]))
     ([0], [1])
 
-    Why does everybody do this now? The model has room for what 16 experts know, and a
-    token pays for one. Scout must be stored as a model of 107 billion, but it works at
-    the cost of one of 17 billion. Hence its name:
+    Why does everybody do this now? There is room for what 16 experts know, and a token
+    pays for one. Scout is stored as a model of 107 billion, and works like one of 17:
 
     >>> print(f"{count_parameters(MODELS['Llama-4-Scout-17B-16E'], active=True):,}")
     17,172,894,720
@@ -247,8 +227,7 @@ def turn_neighbours(vector: Vector, position: int, all_speeds: Vector, epsilon: 
     >>> turn_neighbours([1.0, 2.0, 3.0, 4.0], 0, [1.0, 0.1], epsilon=None)
     [1.0, 3.0, 2.0, 4.0]
 
-    And back again? There is no need: queries and keys are mixed up in the same way, and
-    a dot product doesn't mind the order.
+    They need not go back: queries and keys are mixed up alike, so the dot product is right.
     """
     vector = turn_all(vector[0::2] + vector[1::2], position, all_speeds)
     return vector if epsilon is None else rms_norm(vector, [1.0] * len(vector), epsilon)
@@ -311,40 +290,35 @@ def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
     >>> [round(number / steps, 4) for number in whole]
     [0.5, -0.2008, 0.1024]
 
-    What does it cost? A matrix of 64 x 256 random weights times a random vector: the
-    bytes for a weight, and the largest error, as a share of the largest result.
+    What does it cost? The error of a random matrix times a random vector, as a share of the
+    largest result; and the bytes that a weight takes, with its share of the scale:
 
-    >>> print(accuracy_table([16, 8, 6, 4]))
-    bits  bytes    error
-    16     2.02  0.003 %  ▏
-    8      1.02  0.885 %  ██▏
-    6      0.77  2.853 %  ██████▉
-    4      0.52  8.652 %  ████████████████████▊
+    >>> rng = random.Random(0)
+    >>> *matrix, vector = [[rng.gauss(0, 1) for _ in range(256)] for _ in range(65)]
+    >>> exact, rows = times(matrix, vector), [["bits", "bytes", "error", ""]]
+    >>> for bits in (16, 8, 6, 4):
+    ...     rounded = [quantize(row, bits) for row in matrix]
+    ...     found = [dot(whole, vector) / steps for whole, steps in rounded]
+    ...     error = max(abs(x - y) for x, y in zip(exact, found)) / max(map(abs, exact))
+    ...     rows.append([bits, bits / 8 + 4 / 256, f"{error:.3%}", bar(error, 240)])
+    >>> print(table(rows))
+    bits     bytes   error
+    16    2.015625  0.003%  ▏
+    8     1.015625  0.885%  ██▏
+    6     0.765625  2.853%  ██████▉
+    4     0.515625  8.652%  ████████████████████▊
 
-    At 16 bits nobody sees a difference, at 8 hardly. For 4 bits one scale a row is too
-    coarse; with one for every 32 weights, it is how large models get into phones.
+    At 16 bits nobody sees a difference, at 8 hardly. With 4, and a scale for every 32
+    weights in place of a row, large models get into phones.
     """
     steps = (2 ** (bits - 1) - 1) / max(*map(abs, row), 1e-300)
     return [round(number * steps) for number in row], steps
 
 
-def accuracy_table(choices: list[int]) -> str:
-    """Multiply a random matrix, as it is and quantized, and compare."""
-    rng = random.Random(0)
-    *matrix, vector = [[rng.gauss(0, 1) for _ in range(256)] for _ in range(65)]
-    exact, rows = times(matrix, vector), [["bits", "bytes", "error", ""]]
-    for bits in choices:
-        rounded = [dot(whole, vector) / steps for whole, steps in (quantize(row, bits) for row in matrix)]
-        error = max(abs(x - y) for x, y in zip(exact, rounded)) / max(map(abs, exact))
-        rows.append([bits, f"{bits / 8 + 4 / 256:.2f}", f"{100 * error:.3f} %", bar(error, 240)])
-    return table(rows)
-
-
 # %% Fast in plain Python: a whole column in one number
-# SmolLM2 takes 134 million multiplications for a token. Python does some 40 million a
-# second one by one, so you would wait three seconds for each token. But Python also
-# multiplies numbers of any length, and that at the speed of the machine. So let one long
-# number carry a whole column.
+# SmolLM2 takes 134 million multiplications for a token. One by one, Python does some 40
+# million a second, so you would wait three seconds. But it also multiplies numbers of any
+# length, and that at the speed of the machine. So let one long number carry a whole column.
 #
 # By hand first, in decimal. Multiply this matrix by the vector (3, 10):
 #
@@ -352,9 +326,8 @@ def accuracy_table(choices: list[int]) -> str:
 #     1  3          1 x 3 + 3 x 10 = 33
 #     4  5          4 x 3 + 5 x 10 = 62
 #
-# Each row gets a lane of three digits, the first row on the right. The left column
-# becomes 4_001_002, and the right one 5_003_007. Multiply each by its number of the
-# vector, and add up: two multiplications instead of six, and all results are there.
+# Each row gets a lane of three digits, the first on the right. The columns become 4_001_002
+# and 5_003_007. Multiply each by its number, add up, and all three results are there.
 
 def pack(numbers: Iterable[int], lane: int = 40) -> int:
     """Put whole numbers side by side into one long number, `lane` bits for each.
@@ -364,8 +337,7 @@ def pack(numbers: Iterable[int], lane: int = 40) -> int:
     >>> print(f"{3 * 4_001_002 + 10 * 5_003_007:_}")
     62_033_076
 
-    In the machine a lane has 40 bits in place of three digits. `<< 40` moves a number
-    one lane to the left, which is times 2 ** 40.
+    In the machine a lane has 40 bits, not three digits. `<< 40` moves by one lane.
 
     >>> total = 3 * pack([2, 1, 4]) + 10 * pack([7, 3, 5])
     >>> unpack(total, count=3)
@@ -377,36 +349,30 @@ def pack(numbers: Iterable[int], lane: int = 40) -> int:
 def unpack(total: int, count: int, lane: int = 40) -> list[int]:
     """Read the lanes of a long number, negative ones too.
 
-    A -1 borrows from the lane on its left: 5_000 - 1 is 4_999, and the 5 has become a 4.
-    So add half a lane to each lane first, with three digits 500. Now nothing is negative
-    and nothing borrows. Read 505 and 499, take the 500 away, and there are 5 and -1.
+    A -1 borrows from the lane on its left: 5_000 - 1 is 4_999, and the 5 has become a 4. So
+    add half a lane to each first, here 500. Then nothing is negative, and nothing borrows.
+    Read 505 and 499, take the 500 away, and there are 5 and -1.
 
     >>> print(f"{5_000 - 1 + 500_500:_}")
     505_499
     >>> unpack(pack([-1, 5]), count=2)
     [-1, 5]
 
-    A lane of 40 bits is five bytes. Python can read numbers of eight bytes in one go, so
-    each lane's five are copied into eight, and the other three stay 0.
+    Python reads numbers of eight bytes in one go. So the five of a lane go into eight.
     """
     size, half = lane // 8, 2 ** (lane - 1)
-    data = (total + same_in_all(half, count, lane)).to_bytes(count * size, "little")
+    in_all = int.from_bytes(half.to_bytes(size, "little") * count, "little")
+    data = (total + in_all).to_bytes(count * size, "little")
     wide = bytearray(8 * count)
     for byte in range(size):
         wide[byte::8] = data[byte::size]
     return [number - half for number in struct.unpack(f"<{count}q", wide)]
 
 
-def same_in_all(number: int, count: int, lane: int) -> int:
-    """The same number in every lane: its bytes, repeated."""
-    return int.from_bytes(number.to_bytes(lane // 8, "little") * count, "little")
-
-
 class PackedMatrix:
     """A matrix whose columns are long numbers; it multiplies about ten times as fast.
 
-    Lesson 5's `times` asks a matrix that is no list for its own `times`. So all that a
-    transformer needs is other matrices.
+    Lesson 5's `times` leaves it to a matrix that is no list to multiply itself.
 
     >>> rows = [[0.5, -1.0], [0.25, 0.125], [-2.0, 1.0]]
     >>> [round(x, 3) for x in PackedMatrix(rows).times([1.0, 3.0])]
@@ -414,14 +380,19 @@ class PackedMatrix:
     >>> times(rows, [1.0, 3.0])
     [-2.5, 0.625, 1.0]
 
-    Lanes hold whole numbers. The weights are quantized, to 16 bits or to 8. And the
-    vector? The finer its steps, the better; but a result that outgrows its lane would
-    spoil the next row's. At worst all weights of a row are as large as they can be, just
-    below 2 ** 15, with the signs of the vector. Then its result is 2 ** 15 times the sum
-    of the vector, signs left out. So we choose the steps of the vector such that this sum
-    is 2 ** 24 at most. Then every result stays below 2 ** 39, half of what 40 bits can
-    hold, and the other half is for the negative ones. No lane can overflow, whatever the
-    numbers are. For weights of 8 bits, lanes of 8 + 24 = 32 do.
+    formats.py packs the columns, byte by byte, which is fast. It gives the same:
+
+    >>> whole, steps = zip(*map(quantize, rows))
+    >>> PackedMatrix(rows).columns == [pack(column) for column in zip(*whole)]
+    True
+
+    Lanes hold whole numbers, so the weights are quantized, to 16 bits or 8. And the vector?
+    The finer its steps, the better; but a result that outgrows its lane would spoil the
+    next row's. At worst all weights of a row are just below 2 ** 15, with the signs of the
+    vector. Then the result is 2 ** 15 times the sum of the vector, signs left out. So we
+    choose steps that make this sum 2 ** 24 at most. Then every result is below 2 ** 39,
+    half of a lane of 40 bits, and the other half is for negative ones. No lane can
+    overflow, whatever the numbers are. For weights of 8 bits, lanes of 32 will do.
     """
 
     def __init__(self, rows: Iterable[Vector], bits: int = 16):
@@ -434,59 +405,23 @@ class PackedMatrix:
     def times(self, vector: Vector) -> Vector:
         """The product, as one dot product of long numbers.
 
-        `dot` is lesson 3's. It meets the columns instead of weights, and doesn't notice.
-        Rounding makes the sum larger by half a step for each number, at most; to be safe
-        a whole step is kept free for each. And how fast is it on your machine?
+        `dot` is lesson 3's: it meets whole columns, and doesn't notice. Rounding may add a
+        step for each number, so these are kept free. And how fast is it on your machine?
 
         >>> rng = random.Random(0)
         >>> rows = [[rng.random() for _ in range(256)] for _ in range(512)]
-        >>> for name, matrix in ("plain", rows), ("packed", PackedMatrix(rows)):
+        >>> for matrix in rows, PackedMatrix(rows):
         ...     start = time.perf_counter()
-        ...     for row in rows[:5]:
-        ...         result = times(matrix, row)
+        ...     results = [times(matrix, vector) for vector in rows[:5]]
         ...     nanoseconds = (time.perf_counter() - start) / 5 / 512 / 256 * 1e9
-        ...     print(f"{name}: {nanoseconds:.1f} ns a weight")   # doctest: +ELLIPSIS
-        plain: ... ns a weight
-        packed: ... ns a weight
+        ...     print(f"a weight takes {nanoseconds:.1f} ns")   # doctest: +ELLIPSIS
+        a weight takes ... ns
+        a weight takes ... ns
         """
         steps = (2 ** 24 - len(vector)) / max(sum(map(abs, vector)), 1e-300)
         total = dot(self.columns, [round(number * steps) for number in vector])
         lanes = unpack(total, len(self), self.lane)
         return [number / (row_steps * steps) for number, row_steps in zip(lanes, self.steps)]
-
-
-# %% The same, fast: packing
-
-def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 256) -> tuple[list[int], Vector]:
-    """The packed columns of quantized rows, and the steps of each row.
-
-    >>> rows = [[0.5, -1.0], [0.25, 0.125], [0.0, 0.0]]
-    >>> whole, steps = zip(*map(quantize, rows))
-    >>> pack_columns(rows, bits=16) == ([pack(column) for column in zip(*whole)], list(steps))
-    True
-
-    Rounding by adding: a float above 2 ** 52 has no room for a fraction, so what is added
-    to 2 ** 52 comes out rounded, in the lowest bytes of the float. Slices copy these bytes
-    for a whole column at a time. 2 ** 15 is added, too, so that nothing is negative.
-    """
-    rows, size, half = iter(rows), bits // 8 + 3, 2 ** (bits - 1)
-    columns, all_steps, shift = [], [], 2.0 ** 52 + half
-    while block := list(islice(rows, at_once)):
-        data, lanes = bytearray(), bytearray(size * len(block))
-        for row in block:
-            steps = (half - 1) / max(max(row), -min(row), 1e-300)
-            data += struct.pack(f"<{len(row)}d", *[number * steps + shift for number in row])
-            all_steps.append(steps)
-        columns = columns or [bytearray() for _ in row]
-        lowest = [data[byte::8] for byte in range(bits // 8)]
-        for place, column in enumerate(columns):
-            for byte, part in enumerate(lowest):
-                lanes[byte::size] = part[place::len(columns)]
-            column += lanes
-    everywhere = same_in_all(half, len(all_steps), bits + 24)
-    for place, column in enumerate(columns):    # one by one, so that each frees its memory for the next
-        columns[place] = int.from_bytes(column, "little") - everywhere
-    return columns, all_steps
 
 
 # %% The real thing: load it, save it
@@ -576,18 +511,20 @@ def save_transformer(transformer: Transformer, folder: Union[str, Path]) -> None
 def config_of(transformer: Transformer) -> dict:
     """The config.json of a transformer that was made by hand, like Llama's or Mistral's."""
     settings, block = transformer.settings, transformer.blocks[0]
-    place, look = settings.query_at, settings.first_visible
-    base, window = (getattr(part, "keywords", {}).get(name) for part, name in ((place, "base"), (look, "size")))
-    like = Settings(*list(vars(settings).values())[:4], epsilon=settings.epsilon, query_at=place, key_at=place, first_visible=look)
-    if getattr(place, "func", place) is not rotate or getattr(look, "func", look) not in (whole_text, sliding_window) or any(
+    place, look = (part if isinstance(part, partial) else partial(part) for part in (settings.query_at, settings.first_visible))
+    like = Settings(*list(vars(settings).values())[:4], epsilon=settings.epsilon, query_at=settings.query_at,
+                    key_at=settings.query_at, first_visible=settings.first_visible)
+    if place.func is not rotate or look.func not in (whole_text, sliding_window) or any(
             vars(block.settings) != vars(like) for block in transformer.blocks):
         raise ValueError("no config.json can describe this transformer: it is not like those of Llama or Mistral")
-    sizes = ("mistral" if window else "llama", len(transformer.embeddings), settings.dimensions,
-             len(block.feed_forward[0].matrix), len(transformer.blocks), settings.heads)
-    return dict(zip(_SIZES, sizes), num_key_value_heads=settings.key_value_heads, head_dim=settings.head_dim,
-                rms_norm_eps=settings.epsilon, rope_theta=base or 10000.0, sliding_window=window,
-                attention_bias=block.query.biases is not None, mlp_bias=block.feed_forward[0].biases is not None,
-                tie_word_embeddings=transformer.output in (None, transformer.embeddings))
+    window = look.keywords.get("size")
+    return {"model_type": "mistral" if window else "llama", "sliding_window": window, "vocab_size": len(transformer.embeddings),
+            "hidden_size": settings.dimensions, "head_dim": settings.head_dim, "num_hidden_layers": len(transformer.blocks),
+            "num_attention_heads": settings.heads, "num_key_value_heads": settings.key_value_heads,
+            "intermediate_size": len(block.feed_forward[0].matrix), "rms_norm_eps": settings.epsilon,
+            "rope_theta": place.keywords.get("base", 10000.0), "attention_bias": block.query.biases is not None,
+            "mlp_bias": block.feed_forward[0].biases is not None,
+            "tie_word_embeddings": transformer.output in (None, transformer.embeddings)}
 
 
 def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 16) -> tuple[Tokenizer, Transformer]:
@@ -638,7 +575,8 @@ def exercise_1(answer: int) -> str:
 
         python3 lesson_6_llama.py --check answers_6.py
     """
-    small = dict(zip(_SIZES, ("llama", 100, 8, 20, 1, 2)), num_key_value_heads=1, tie_word_embeddings=True)
+    small = {**SMOLLM2, "vocab_size": 100, "hidden_size": 8, "intermediate_size": 20, "num_hidden_layers": 1,
+             "num_attention_heads": 2, "num_key_value_heads": 1}
     if answer == count_parameters(small):
         return f"Yes: {answer:,}. In small models most of them are embeddings, in large ones few."
     if answer == count_parameters(small) - 3 * 8:
@@ -689,13 +627,13 @@ def exercise_5(answer: Callable) -> str:
     and its layer into `block_settings`.
     """
     rng, vector = random.Random(6), [1.0, -1.0, 0.5, 2.0]
-    router, *experts = ([Linear([[rng.gauss(0, 1) for _ in vector] for _ in vector]) for _ in range(3)] for _ in range(5))
+    (router, *_), *experts = [[Linear([[rng.gauss(0, 1) for _ in vector] for _ in vector]) for _ in "123"] for _ in "12345"]
     for count in (1, 2, 3):
-        scores, right = router[0](vector), [0.0] * 4
+        scores, right = router(vector), [0.0] * 4
         best = best_experts(scores, count)
         for weight, expert in zip(softmax([scores[expert] for expert in best]), best):
             right = add(right, [weight * x for x in gated_feed_forward(vector, *experts[expert], silu)])
-        given = answer(vector, router[0], experts, silu, count)
+        given = answer(vector, router, experts, silu, count)
         if not isinstance(given, list) or len(given) != 4 or math.dist(given, right) > 1e-9:
             return f"With {count} of 4 experts it gave {given}; {[round(x, 4) for x in right]} is right."
     return "Yes: that is Mixtral's layer. Now for its folder, if you have the memory."
