@@ -1172,6 +1172,54 @@ def write_model(folder: Union[str, Path], config: dict, outer: Optional[dict] = 
     write_whole(Path(folder, "config.json"), json.dumps(kept, indent=1).encode("utf-8"))
 
 
+def save_transformer(transformer: object, folder: Union[str, Path]) -> None:
+    """Write a transformer, of blocks with the parts that `read_model` gives, as a folder.
+
+    Raises ValueError for one that is packed, or that no config.json of these families describes.
+    """
+    if not isinstance(transformer.embeddings, list):
+        raise ValueError("a packed transformer has lost the last bits of its weights: load it with packed=False, and save that")
+    config = getattr(transformer, "config", None) or _describe(transformer)
+    outer = {"embeddings": transformer.embeddings, "positions": transformer.positions, "last_norm": transformer.last_norm,
+             "output": None if config["tie_word_embeddings"] else transformer.output}
+
+    def plain(part: Union[object, list]) -> Union[tuple, list]:
+        return [plain(one) for one in part] if isinstance(part, list) else (part.matrix, part.biases)
+
+    blocks = []
+    for block in transformer.blocks:
+        blocks.append({name: plain(getattr(block, name)) for name in ("query", "key", "value", "output", "feed_forward")})
+        blocks[-1].update(attention_norm=block.attention_norm, feed_forward_norm=block.feed_forward_norm)
+        for name, place in ("query_norm", block.settings.query_at), ("key_norm", block.settings.key_at):
+            norm = getattr(place, "keywords", {}).get("norm")       # Qwen3 has weights in there
+            blocks[-1][name] = norm[:1] if norm else []
+    write_model(folder, config, outer, blocks)
+
+
+def _describe(transformer: object) -> dict:
+    """The config.json of a transformer that was made by hand, if it is like Llama's or Mistral's."""
+    settings, block = transformer.settings, transformer.blocks[0]
+    known = {"norm": ["rms_norm"], "norm_first": [True], "feed_forward": ["gated_feed_forward"], "activation": ["silu"],
+             "query_at": ["rotate"], "key_at": ["rotate"], "first_visible": ["whole_text", "sliding_window"]}
+    for name, allowed in known.items():
+        value = getattr(settings, name)
+        value = getattr(getattr(value, "func", value), "__name__", value)
+        if value not in allowed or any(getattr(block.settings, name) != getattr(settings, name) for block in transformer.blocks):
+            raise ValueError(f"no config.json can describe a transformer with {name}={value!r}, or with blocks that differ in it")
+    base, window = (getattr(part, "keywords", {}).get(name)
+                    for part, name in ((settings.query_at, "base"), (settings.first_visible, "size")))
+    if settings.key_at != settings.query_at:
+        raise ValueError("no config.json can describe a transformer that turns queries and keys in different ways")
+    return {"model_type": "mistral" if window else "llama", "sliding_window": window,
+            "vocab_size": len(transformer.embeddings), "hidden_size": settings.dimensions,
+            "num_hidden_layers": len(transformer.blocks), "num_attention_heads": settings.heads,
+            "num_key_value_heads": settings.key_value_heads, "head_dim": settings.head_dim,
+            "intermediate_size": len(block.feed_forward[0].matrix), "rms_norm_eps": settings.epsilon,
+            "rope_theta": base or 10000.0, "attention_bias": block.query.biases is not None,
+            "mlp_bias": block.feed_forward[0].biases is not None,
+            "tie_word_embeddings": transformer.output in (None, transformer.embeddings)}
+
+
 _OUTER = {"embeddings": "model.embed_tokens", "positions": "model.positions", "output": "lm_head", "last_norm": "model.norm"}
 
 
@@ -1266,3 +1314,5 @@ MODELS = {
     "Llama-4-Scout-17B-16E": dict(
         zip(_NAMES, ("llama4_text", 202048, 5120, 8192, 48, 40)), num_key_value_heads=8, head_dim=128,
         intermediate_size_mlp=16384, num_local_experts=16, num_experts_per_tok=1)}
+SMALL_LLAMA4 = dict(zip(_NAMES, ("llama4_text", 40, 16, 24, 4, 4)), num_key_value_heads=2, head_dim=4,
+                    intermediate_size_mlp=32, num_local_experts=3, interleave_moe_layer_step=2)

@@ -32,8 +32,8 @@ from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from formats import (MODELS, chat_form, check_config, check_memory, find_model, pack_columns, read_json, read_model,
-                     stop_ids, tensor_shapes, write_model)
+from formats import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_memory, find_model, pack_columns, read_json,
+                     read_model, save_transformer, stop_ids, tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
 from lesson_4_sampling import SETTINGS, change_setting, chat, generate_ids, softmax, write_steps
@@ -92,11 +92,12 @@ def count_parameters(config: dict, active: bool = False) -> int:
 
     The last calls itself 17B. So many does a token use (`active`), and you will see why.
     """
-    sizes = {name: math.prod(shape) for name, shape in tensor_shapes(config).items()}
-    if active:      # of 16 experts, 1 is asked
-        asked, experts = config["num_experts_per_tok"], config["num_local_experts"]
-        sizes = {name: size * asked // experts if ".experts." in name else size for name, size in sizes.items()}
-    return sum(sizes.values())
+    total = 0
+    for name, shape in tensor_shapes(config).items():
+        if active and ".experts." in name:      # of 16 experts, 1 is asked
+            shape = (config["num_experts_per_tok"], *shape[1:])
+        total += math.prod(shape)
+    return total
 
 
 # %% Learn once, create any LLM
@@ -244,21 +245,27 @@ def block_settings(config: dict, layer: int, *norms: list) -> Settings:
     >>> [block_settings(scout, layer).first_visible(20_000) for layer in (2, 3)]
     [16384, 0]
     """
-    query_at, key_at = positions(config, layer, *norms)
-    sizes = [config[name] for name in ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")]
-    look = {"full_attention": whole_text,
-            "sliding_attention": partial(sliding_window, size=config.get("sliding_window")),
-            "chunked_attention": partial(chunk, size=config.get("attention_chunk_size"))}
+    sizes = [config[name] for name in _SIZES]
+    query_at, key_at = _positions(config, layer, *norms)
+    looks = {"full_attention": (whole_text, None),
+             "sliding_attention": (sliding_window, "sliding_window"),
+             "chunked_attention": (chunk, "attention_chunk_size")}
+    look, size = looks[config["looks"][layer]]
+    look = partial(look, size=config[size]) if size else look
     norm, think, bend = rms_norm, gated_feed_forward, silu
     if config["model_type"] == "gpt2":
         norm, think, bend = layer_norm, feed_forward, gelu
     if layer in config.get("moe_layers", ()):
-        think = partial(mixture_of_experts, count=config["num_experts_per_tok"])
-    return Settings(*sizes, norm=norm, epsilon=config["norm_eps"], query_at=query_at, key_at=key_at,
-                    first_visible=look[config["looks"][layer]], feed_forward=think, activation=bend)
+        count = config["num_experts_per_tok"]
+        think = partial(mixture_of_experts, count=count)
+    return Settings(*sizes, norm, True, config["norm_eps"],
+                    query_at, key_at, look, think, bend)
 
 
-def positions(config: dict, layer: int, query_norm: list = (), key_norm: list = ()) -> list[Callable]:
+_SIZES = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+
+
+def _positions(config: dict, layer: int, query_norm: list = (), key_norm: list = ()) -> list[Callable]:
     """What marks the queries of a layer with their position, and what marks its keys."""
     family, epsilon = config["model_type"], config["norm_eps"]
     all_speeds = speeds(config["head_dim"], config["rope_theta"])
@@ -267,8 +274,7 @@ def positions(config: dict, layer: int, query_norm: list = (), key_norm: list = 
     if family in ("llama", "mistral", "qwen2", "qwen3"):
         return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon]) for norm in (query_norm, key_norm)]
     if family == "llama4_text" and config["no_rope_layers"][layer]:
-        epsilon = epsilon if config["use_qk_norm"] else None
-        return [partial(turn_neighbours, all_speeds=all_speeds, epsilon=epsilon)] * 2
+        return [partial(turn_neighbours, all_speeds=all_speeds, epsilon=epsilon if config["use_qk_norm"] else None)] * 2
     if family == "llama4_text" and config["attn_temperature_tuning"]:
         return [partial(sharpen, floor_scale=config["floor_scale"], attn_scale=config["attn_scale"]), no_position]
     return [no_position] * 2
@@ -430,55 +436,19 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     """Open a model's folder as a transformer of lesson 5.
 
     Here is Llama 4 in small: four layers, and in every second one three experts. Its
-    weights are random, so it has nothing to say, but all its parts are at work. Packed
-    it gives nearly the same logits as plain:
+    weights are random, so it has nothing to say, but all its parts are at work. Packed it
+    gives the same logits as plain, nearly:
 
-    >>> small = dict(vocab_size=40, hidden_size=16, num_hidden_layers=4, num_local_experts=3,
-    ...              intermediate_size=24, intermediate_size_mlp=32, head_dim=4,
-    ...              num_attention_heads=4, num_key_value_heads=2, interleave_moe_layer_step=2)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_model(folder, {**MODELS["Llama-4-Scout-17B-16E"], **small})
+    ...     write_model(folder, SMALL_LLAMA4)
     ...     for packed in (False, True):
     ...         logits = load_transformer(folder, packed).logits([3, 1, 4, 1, 5])
     ...         print(*[f"{logit:.3f}" for logit in logits[:6]])
     0.376 -1.601 2.918 1.267 -3.397 2.548
     0.376 -1.601 2.918 1.267 -3.397 2.548
 
-    Only the embeddings stay in the file, and of them a row is read when a token needs it.
-
-    Raises ValueError, with the name, for whatever these lessons have no code for.
-    """
-    config, outer, blocks = read_model(folder)
-    matrix = partial(PackedMatrix, bits=bits) if packed else list
-    a_weight = (bits + 24) / 8 * 32 / 30 if packed else 32      # Python keeps 30 bits of a long number in 32
-    check_memory(1.1 * a_weight * count_parameters(config) + 5e7, folder)
-    blocks = [make_block(config, layer, blocks[layer], matrix)
-              for layer in progress(range(len(blocks)), "loading the blocks")]
-    embeddings = outer["embeddings"] if packed else list(outer["embeddings"])
-    output = matrix(progress(outer["output"] or outer["embeddings"], "loading the output matrix"))
-    learned = outer["positions"] and list(outer["positions"])
-    transformer = Transformer(blocks[0].settings, embeddings, blocks, outer["last_norm"], output, learned)
-    transformer.config = config
-    return transformer
-
-
-def make_block(config: dict, layer: int, parts: dict, matrix: Callable = list) -> Block:
-    """One block, from its parts in the file: `matrix` makes of rows what is multiplied with."""
-    def linear(part: Union[tuple, list]) -> Union[Linear, list]:
-        if isinstance(part, list):
-            return [linear(one) for one in part]
-        rows, biases = part
-        return Linear(matrix(rows), biases)
-
-    found = {name: part if "norm" in name else linear(part) for name, part in parts.items()}
-    return Block(block_settings(config, layer, found.pop("query_norm"), found.pop("key_norm")), **found)
-
-
-def save_transformer(transformer: Transformer, folder: Union[str, Path]) -> None:
-    """Write a transformer as a folder, which Hugging Face's `transformers` opens too.
-
-    Here is the one of lesson 5 that was set by hand. It comes back from the file packed,
-    and still knows what followed 7 the last time:
+    `save_transformer` writes such a folder, and Hugging Face's `transformers` opens it too.
+    The one of lesson 5 that was set by hand still knows what followed 7 the last time:
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_transformer(induction_head(vocab_size=50), folder)
@@ -486,45 +456,32 @@ def save_transformer(transformer: Transformer, folder: Union[str, Path]) -> None
     >>> logits.index(max(logits))
     42
 
-    Raises ValueError for one that is packed, or that no config.json of these families describes.
+    Raises ValueError, with the name, for whatever these lessons have no code for.
     """
-    if not isinstance(transformer.embeddings, list):
-        raise ValueError("a packed transformer has lost the last bits of its weights: load it with packed=False, and save that")
-    config = getattr(transformer, "config", None) or config_of(transformer)
-    outer = {"embeddings": transformer.embeddings, "positions": transformer.positions, "last_norm": transformer.last_norm,
-             "output": None if config["tie_word_embeddings"] else transformer.output}
-
-    def plain(part: Union[Linear, list]) -> Union[tuple, list]:
-        return [plain(one) for one in part] if isinstance(part, list) else (part.matrix, part.biases)
-
-    blocks = []
-    for block in transformer.blocks:
-        names = ("query", "key", "value", "output", "feed_forward")
-        blocks.append({name: plain(getattr(block, name)) for name in names})
-        blocks[-1].update(attention_norm=block.attention_norm, feed_forward_norm=block.feed_forward_norm)
-        for name, place in ("query_norm", block.settings.query_at), ("key_norm", block.settings.key_at):
-            norm = getattr(place, "keywords", {}).get("norm")       # Qwen3 has weights in there
-            blocks[-1][name] = norm[:1] if norm else []
-    write_model(folder, config, outer, blocks)
+    config, outer, blocks = read_model(folder)
+    a_weight = (bits + 24) / 8 * 32 / 30 if packed else 32      # bytes
+    check_memory(1.1 * a_weight * count_parameters(config) + 5e7, folder)
+    matrix = partial(PackedMatrix, bits=bits) if packed else list
+    layers = progress(range(len(blocks)), "loading the blocks")
+    blocks = [_block(config, layer, blocks[layer], matrix) for layer in layers]
+    # Packed, the rows of embeddings stay in the file until a token needs one.
+    embeddings = outer["embeddings"] if packed else list(outer["embeddings"])
+    output = outer["output"] or (embeddings if packed else None)
+    transformer = Transformer(
+        blocks[0].settings, embeddings, blocks, outer["last_norm"],
+        output and matrix(progress(output, "loading the output matrix")),
+        outer["positions"] and list(outer["positions"]))
+    transformer.config = config
+    return transformer
 
 
-def config_of(transformer: Transformer) -> dict:
-    """The config.json of a transformer that was made by hand, like Llama's or Mistral's."""
-    settings, block = transformer.settings, transformer.blocks[0]
-    place, look = (part if isinstance(part, partial) else partial(part) for part in (settings.query_at, settings.first_visible))
-    like = Settings(*list(vars(settings).values())[:4], epsilon=settings.epsilon, query_at=settings.query_at,
-                    key_at=settings.query_at, first_visible=settings.first_visible)
-    if place.func is not rotate or look.func not in (whole_text, sliding_window) or any(
-            vars(block.settings) != vars(like) for block in transformer.blocks):
-        raise ValueError("no config.json can describe this transformer: it is not like those of Llama or Mistral")
-    window = look.keywords.get("size")
-    return {"model_type": "mistral" if window else "llama", "sliding_window": window, "vocab_size": len(transformer.embeddings),
-            "hidden_size": settings.dimensions, "head_dim": settings.head_dim, "num_hidden_layers": len(transformer.blocks),
-            "num_attention_heads": settings.heads, "num_key_value_heads": settings.key_value_heads,
-            "intermediate_size": len(block.feed_forward[0].matrix), "rms_norm_eps": settings.epsilon,
-            "rope_theta": place.keywords.get("base", 10000.0), "attention_bias": block.query.biases is not None,
-            "mlp_bias": block.feed_forward[0].biases is not None,
-            "tie_word_embeddings": transformer.output in (None, transformer.embeddings)}
+def _block(config: dict, layer: int, parts: dict, matrix: Callable = list) -> Block:
+    """One block, from its parts in the file: `matrix` makes of rows what is multiplied with."""
+    def linear(part: Union[tuple, list]) -> Union[Linear, list]:
+        return [linear(one) for one in part] if isinstance(part, list) else Linear(matrix(part[0]), part[1])
+
+    found = {name: part if "norm" in name else linear(part) for name, part in parts.items()}
+    return Block(block_settings(config, layer, found.pop("query_norm"), found.pop("key_norm")), **found)
 
 
 def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 16) -> tuple[Tokenizer, Transformer]:
@@ -536,7 +493,8 @@ def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     rows = check_config(read_json(folder / "config.json"))["vocab_size"]
     if max(tokenizer.vocabulary.values()) >= rows:
-        raise ValueError(f"{folder}: the tokenizer has more tokens than the {rows} rows of the model, so they don't fit")
+        raise ValueError(f"{folder}: there are more tokens than the model has "
+                         f"rows, {rows}, so the tokenizer belongs to another one")
     return tokenizer, load_transformer(folder, packed, bits)
 
 
