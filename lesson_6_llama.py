@@ -10,10 +10,10 @@ numbers in it: GPT-2, Llama, Mistral, Qwen, Llama 4. Each is a folder of three f
 Here you open such folders, see what is new in Llama 4, and make plain Python ten times
 as fast, so that you can talk to a real LLM on your own machine:
 
-    python3 lesson_6_llama.py --chat --model HuggingFaceTB/SmolLM2-135M-Instruct
+    python3 lesson_6_llama.py --chat --model Qwen/Qwen2.5-0.5B-Instruct
 
-The 135M in the name are the numbers that it has learned, and its config.json is enough
-to count them:
+SmolLM2-135M is a small one. The 135M are the numbers that it has learned, and its
+config.json is enough to count them:
 
 >>> print(f"{count_parameters(SMOLLM2):,}")
 134,515,008
@@ -104,14 +104,14 @@ def count_parameters(config: dict, active: bool = False) -> int:
 # Every family takes its pieces from one box, and lesson 5 has built nearly all of them.
 # What is new stands on the right, and comes below.
 #
-#               positions  norm        feed-forward  looks at      new here
-#     GPT-2     learned    layer_norm  gelu          everything
-#     Llama 2   rotary     rms_norm    SwiGLU        everything
-#     Llama 3   rotary     rms_norm    SwiGLU        everything    slower pairs
-#     Mistral   rotary     rms_norm    SwiGLU        a window
-#     Qwen2.5   rotary     rms_norm    SwiGLU        everything    (biases: q, k, v)
-#     Qwen3     rotary     rms_norm    SwiGLU        everything    norms of q and k
-#     Llama 4   rotary     rms_norm    experts       its chunk     the next section
+#             positions  norm        feed-forward  looks at    new here
+#   GPT-2     learned    layer_norm  gelu          everything
+#   Llama 2   rotary     rms_norm    SwiGLU        everything
+#   Llama 3   rotary     rms_norm    SwiGLU        everything  slower pairs
+#   Mistral   rotary     rms_norm    SwiGLU        a window
+#   Qwen2.5   rotary     rms_norm    SwiGLU        everything  (q, k, v: biases)
+#   Qwen3     rotary     rms_norm    SwiGLU        everything  q, k: norms
+#   Llama 4   rotary     rms_norm    experts       its chunk   five things
 
 def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_freq_factor: float,
               original_max_position_embeddings: int) -> Vector:
@@ -172,7 +172,8 @@ def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], exp
     Why does everybody do this now? There is room for what 16 experts know, and a token
     pays for one. Scout is stored as a model of 107 billion, and works like one of 17:
 
-    >>> print(f"{count_parameters(MODELS['Llama-4-Scout-17B-16E'], active=True):,}")
+    >>> scout = MODELS["Llama-4-Scout-17B-16E"]
+    >>> print(f"{count_parameters(scout, active=True):,}")
     17,172,894,720
     """
     scores = router(vector)
@@ -208,11 +209,15 @@ def chunk(position: int, size: int) -> int:
 def sharpen(query: Vector, position: int, floor_scale: float, attn_scale: float) -> Vector:
     """Fourth: in the layers without positions, the longer the text, the sharper the look.
 
-    A softmax over a million tokens spreads thin. Longer queries make larger matches, as
-    a lower temperature does in lesson 4. The factor, at four positions:
+    A softmax over a million tokens spreads thin. Longer queries make larger matches, as a
+    lower temperature does in lesson 4. Here is what a query of 1 becomes:
 
-    >>> [round(sharpen([1.0], at, 8192, 0.1)[0], 2) for at in (0, 8191, 10**5, 10**6)]
-    [1.0, 1.07, 1.26, 1.48]
+    >>> for position in (0, 8191, 100_000, 1_000_000):
+    ...     print(position, round(sharpen([1.0], position, 8192, 0.1)[0], 2))
+    0 1.0
+    8191 1.07
+    100000 1.26
+    1000000 1.48
     """
     factor = 1 + attn_scale * math.log(1 + (position + 1) // floor_scale)
     return [factor * x for x in query]
@@ -300,19 +305,20 @@ def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
     largest result; and the bytes that a weight takes, with its share of the scale:
 
     >>> rng = random.Random(0)
-    >>> *matrix, vector = [[rng.gauss(0, 1) for _ in range(256)] for _ in range(65)]
-    >>> exact, rows = times(matrix, vector), [["bits", "bytes", "error", ""]]
+    >>> matrix = [[rng.gauss(0, 1) for _ in range(256)] for _ in range(64)]
+    >>> vector, rows = matrix[0][::-1], [["bits", "bytes", "error", ""]]
+    >>> exact = times(matrix, vector)
     >>> for bits in (16, 8, 6, 4):
     ...     rounded = [quantize(row, bits) for row in matrix]
     ...     found = [dot(whole, vector) / steps for whole, steps in rounded]
-    ...     error = max(abs(x - y) for x, y in zip(exact, found)) / max(map(abs, exact))
-    ...     rows.append([bits, bits / 8 + 4 / 256, f"{error:.3%}", bar(error, 240)])
+    ...     off = max(abs(x - y) for x, y in zip(exact, found)) / max(exact)
+    ...     rows.append([bits, bits / 8 + 4 / 256, f"{off:.3%}", bar(off, 240)])
     >>> print(table(rows))
     bits     bytes   error
     16    2.015625  0.003%  ▏
-    8     1.015625  0.885%  ██▏
-    6     0.765625  2.853%  ██████▉
-    4     0.515625  8.652%  ████████████████████▊
+    8     1.015625  0.594%  █▍
+    6     0.765625  2.398%  █████▊
+    4     0.515625  9.937%  ███████████████████████▉
 
     At 16 bits nobody sees a difference, at 8 hardly. With 4, and a scale for every 32
     weights in place of a row, large models get into phones.
@@ -506,7 +512,8 @@ def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 
 def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     """A question in the form that a chatbot knows, as ids; a plain text for other LLMs.
 
-    >>> tokenizer = Tokenizer.train("user|assistant|" * 9, 300, ["<|im_start|>", "<|im_end|>"])
+    >>> names = ["<|im_start|>", "<|im_end|>"]
+    >>> tokenizer = Tokenizer.train("user|assistant|" * 9, 300, names)
     >>> print(tokenizer.show(question_ids(tokenizer, "Hi"), color=False))
     <|im_start|>|user|↵|H|i|<|im_end|>|↵|<|im_start|>|assistant|↵
 
@@ -528,10 +535,8 @@ def exercise_1(answer: int) -> str:
     """A warm-up. How many parameters has this small Llama?
 
     100 tokens, 8 numbers in a vector, 1 block, 2 heads, which share 1 head of keys and
-    values, 20 numbers in the feed-forward; one matrix for both embeddings and output.
-    Write answer_1 into a file beside the lesson, and check it:
-
-        python3 lesson_6_llama.py --check answers_6.py
+    values, 20 numbers in the feed-forward; one matrix for both embeddings and output. Write
+    answer_1 into a file, and check it: python3 lesson_6_llama.py --check answers_6.py
     """
     small = {**SMOLLM2, "vocab_size": 100, "hidden_size": 8, "intermediate_size": 20, "num_hidden_layers": 1,
              "num_attention_heads": 2, "num_key_value_heads": 1}
