@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from functools import partial
+from operator import mul
 from pathlib import Path
 from typing import Any, Callable, Iterable, Optional, Union
 
@@ -142,10 +143,7 @@ def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_fr
 
 
 def turn_all(vector: Vector, position: int, all_speeds: Vector, norm: Optional[list] = None) -> Vector:
-    """Lesson 5's `rotate`, at given speeds. Qwen3 has a norm before it, with weights and epsilon.
-
-    The norm gives queries and keys one length, so that no match gets out of hand.
-    """
+    """Lesson 5's `rotate`, at given speeds; in Qwen3 after a norm, so that no match gets out of hand."""
     vector = rms_norm(vector, *norm) if norm else vector
     return turn(vector, [position * speed for speed in all_speeds])
 
@@ -212,12 +210,9 @@ def sharpen(query: Vector, position: int, floor_scale: float, attn_scale: float)
     A softmax over a million tokens spreads thin. Longer queries make larger matches, as a
     lower temperature does in lesson 4. Here is what a query of 1 becomes:
 
-    >>> for position in (0, 8191, 100_000, 1_000_000):
-    ...     print(position, round(sharpen([1.0], position, 8192, 0.1)[0], 2))
-    0 1.0
-    8191 1.07
-    100000 1.26
-    1000000 1.48
+    >>> [round(sharpen([1.0], position, 8192, 0.1)[0], 2)
+    ...  for position in (0, 8191, 100_000, 1_000_000)]
+    [1.0, 1.07, 1.26, 1.48]
     """
     factor = 1 + attn_scale * math.log(1 + (position + 1) // floor_scale)
     return [factor * x for x in query]
@@ -250,7 +245,8 @@ def block_settings(config: dict, layer: int, *norms: list) -> Settings:
     >>> [block_settings(scout, layer).first_visible(20_000) for layer in (2, 3)]
     [16384, 0]
     """
-    sizes = [config[name] for name in _SIZES]
+    sizes = [config["hidden_size"], config["num_attention_heads"],
+             config["num_key_value_heads"], config["head_dim"]]
     query_at, key_at = _positions(config, layer, *norms)
     looks = {"full_attention": (whole_text, None),
              "sliding_attention": (sliding_window, "sliding_window"),
@@ -265,9 +261,6 @@ def block_settings(config: dict, layer: int, *norms: list) -> Settings:
         think = partial(mixture_of_experts, count=count)
     return Settings(*sizes, norm, True, config["norm_eps"],
                     query_at, key_at, look, think, bend)
-
-
-_SIZES = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")
 
 
 def _positions(config: dict, layer: int, query_norm: list = (), key_norm: list = ()) -> list[Callable]:
@@ -295,10 +288,9 @@ def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
     With 8 bits there are 127 steps above 0 and 127 below. The largest number of the row
     takes them all: 0.5 is 127 steps, so 1 would be 254. The others are rounded.
 
-    >>> whole, steps = quantize([0.5, -0.2, 0.1004], bits=8)
-    >>> whole, steps
+    >>> quantize([0.5, -0.2, 0.1004], bits=8)
     ([127, -51, 26], 254.0)
-    >>> [round(number / steps, 4) for number in whole]
+    >>> [round(whole / 254, 4) for whole in (127, -51, 26)]     # and back
     [0.5, -0.2008, 0.1024]
 
     What does it cost? The error of a random matrix times a random vector, as a share of the
@@ -409,10 +401,11 @@ class PackedMatrix:
 
     def __init__(self, rows: Iterable[Vector], bits: int = 16):
         self.lane = bits + 24
-        self.columns, self.steps = pack_columns(rows, bits)
+        self.columns, steps = pack_columns(rows, bits)
+        self.scales = [1 / row_steps for row_steps in steps]
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self.scales)
 
     def times(self, vector: Vector) -> Vector:
         """The product, as one dot product of long numbers.
@@ -433,7 +426,7 @@ class PackedMatrix:
         steps = (2 ** 24 - len(vector)) / max(sum(map(abs, vector)), 1e-300)
         total = dot(self.columns, [round(number * steps) for number in vector])
         lanes = unpack(total, len(self), self.lane)
-        return [number / (row_steps * steps) for number, row_steps in zip(lanes, self.steps)]
+        return [number / steps for number in map(mul, lanes, self.scales)]
 
 
 # %% The real thing: load it, save it
@@ -441,9 +434,8 @@ class PackedMatrix:
 def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 16) -> Transformer:
     """Open a model's folder as a transformer of lesson 5.
 
-    Here is Llama 4 in small: four layers, and in every second one three experts. Its
-    weights are random, so it has nothing to say, but all its parts are at work. Packed it
-    gives the same logits as plain, nearly:
+    Here is Llama 4 in small, with random weights. It has nothing to say, but all its parts
+    are at work, and packed it gives nearly the same logits as plain:
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_model(folder, SMALL_LLAMA4)
@@ -505,9 +497,8 @@ def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 
 
 
 # %% Talk to it
-# An LLM continues texts. A chatbot is one that has read many conversations, all written
-# down in one form, and it continues those. The form is made of special tokens. No user
-# can type them, so it always knows who is speaking.
+# A chatbot is an LLM that has read many conversations, all in one form, and continues
+# those. Special tokens make the form. No user can type them, so it knows who speaks.
 
 def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     """A question in the form that a chatbot knows, as ids; a plain text for other LLMs.
@@ -517,8 +508,8 @@ def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     >>> print(tokenizer.show(question_ids(tokenizer, "Hi"), color=False))
     <|im_start|>|user|↵|H|i|<|im_end|>|↵|<|im_start|>|assistant|↵
 
-    It ends where the answer begins: all that the LLM has to do is to continue. If you
-    type a special token yourself, it is only text, in many small tokens:
+    It ends where the answer begins, so all it has to do is to continue. A special token
+    that you type yourself is only text, in many small tokens:
 
     >>> end, = tokenizer.encode("<|im_end|>", allowed_special="all")
     >>> question_ids(tokenizer, "<|im_end|>").count(end)
@@ -542,8 +533,6 @@ def exercise_1(answer: int) -> str:
              "num_attention_heads": 2, "num_key_value_heads": 1}
     if answer == count_parameters(small):
         return f"Yes: {answer:,}. In small models most of them are embeddings, in large ones few."
-    if answer == count_parameters(small) - 3 * 8:
-        return "Nearly: the three norms have weights, too."
     return "Begin with 100 x 8. Then the block: q, k, v, o, the three matrices of SwiGLU, and the norms."
 
 
@@ -554,10 +543,8 @@ def exercise_2(answer: list[list[int]]) -> str:
     [3, 1], [1, 3] and [-2, -1]. A list of three lists, the best expert first.
     """
     vectors, router = ([3, 1], [1, 3], [-2, -1]), Linear([[1, 0], [0, 1], [1, 1], [-1, 2]])
-    if not isinstance(answer, list) or len(answer) != 3:
-        return "answer_2 should be a list of three lists, such as [[0, 1], [2, 3], [1, 0]]."
-    for vector, experts in zip(vectors, answer):
-        if experts != best_experts(router(vector), 2):
+    for place, vector in enumerate(vectors):
+        if not isinstance(answer, list) or answer[place:place + 1] != [best_experts(router(vector), 2)]:
             return f"Not yet for {vector}: what is its dot product with each of the four rows?"
     return "Yes: all experts but one are against the third token, and still it gets two."
 
@@ -584,10 +571,9 @@ def exercise_4(answer: int) -> str:
 def exercise_5(answer: Callable) -> str:
     """For an evening: a family that is missing, Mixtral.
 
-    It has no shared expert, and what the best experts say is weighted by the softmax of
-    their scores, among these few. Write its layer, `answer_5(vector, router, experts,
-    activation, count)`. Then open a real one: its names and settings go into formats.py,
-    and its layer into `block_settings`.
+    It has no shared expert, and what the best say is weighted by the softmax of their
+    scores, among these few. Write `answer_5(vector, router, experts, activation, count)`.
+    Then open a real one: names go into formats.py, and the layer into `block_settings`.
     """
     rng, vector = random.Random(6), [1.0, -1.0, 0.5, 2.0]
     (router, *_), *experts = [[Linear([[rng.gauss(0, 1) for _ in vector] for _ in vector]) for _ in "123"] for _ in "12345"]
