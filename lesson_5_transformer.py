@@ -31,7 +31,7 @@ sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import run_lesson, staircase, visible
 from lesson_1_tokens import corpus_stories
 from lesson_2_coding_tokenizer import Tokenizer, course_tokenizer
-from lesson_3_embeddings import EmbeddingModel, Matrix, Vector, bits, course_model, dot, lookup, story_ids
+from lesson_3_embeddings import EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot, lookup, story_ids
 from lesson_4_sampling import generate, softmax
 
 
@@ -471,10 +471,10 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     >>> tokenizer, model = course_model()
     >>> head = induction_head(len(tokenizer), start=story_ids(tokenizer, [])[0])
     >>> for either in (head, model):
-    ...     text = " green sister fast window seven house green"
+    ...     text = " green sister fast window red house green"
     ...     print(*generate(either, tokenizer, text, max_new_tokens=5, temperature=0))
-     sister  fast  window  seven  house
-    ,  and  the  dog .
+     sister  fast  window  red  house
+    .  " The  sky  is
     """
     bits = max(2, (vocab_size - 1).bit_length())
     codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] for id in range(vocab_size)]
@@ -510,35 +510,30 @@ def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: 
 
 # %% What looking back is worth
 
-def worth(stories: list[str], tokenizer: Tokenizer, model: EmbeddingModel, share: float = 0.08,
-          every: int = 1) -> tuple[float, float]:
-    """Bits per byte of a model alone, and if it trusts the head a little.
-
-    Where the head finds something, it gets 8 % of the probability. (To be quick, `every`
-    looks at one token in so many.)
+@dataclass
+class Mixture:
+    """A model, and a head that gets a share of the probability where it finds something.
 
     >>> tokenizer, model = course_model()
-    >>> alone, mixed = worth(corpus_stories()[1], tokenizer, model, every=4)
+    >>> mixture = Mixture(model, induction_head(len(tokenizer), story_ids(tokenizer, [])[0]))
+    >>> alone, mixed = (bits_per_byte(either, tokenizer, corpus_stories()[1], every=4)
+    ...                 for either in (model, mixture))
     >>> 0.02 < alone - mixed < 0.06
     True
 
-    About 1.78 bits per byte become 1.75, by one head that was never trained: a story comes
+    About 1.74 bits per byte become 1.71, by one head that was never trained: a story comes
     back to its people and things, and lesson 3's model has forgotten them. A real LLM has
     hundreds of heads, and has learned what each should look for.
     """
-    head = induction_head(len(tokenizer), start=story_ids(tokenizer, [])[0])
-    alone = mixed = 0.0
-    for story in stories:
-        ids = story_ids(tokenizer, [story])
-        for place in range(1, len(ids), every):
-            right = softmax(model.logits(ids[:place]))[ids[place]]
-            alone += bits(right)
-            guesses = softmax(head.logits(ids[:place]))
-            if max(guesses) > 0.5:      # it has something to say
-                right = (1 - share) * right + share * guesses[ids[place]]
-            mixed += bits(right)
-    size = sum(len((story + "\n\n").encode("utf-8")) for story in stories)
-    return alone * every / size, mixed * every / size
+    model: EmbeddingModel
+    head: Transformer
+    share: float = 0.08
+
+    def logits(self, ids: list[int]) -> Vector:
+        """The logarithms of the mixed probabilities, so that softmax gives these back."""
+        likely, found = softmax(self.model.logits(ids)), softmax(self.head.logits(ids))
+        share = self.share if max(found) > 0.5 else 0.0
+        return [math.log((1 - share) * x + share * y) for x, y in zip(likely, found)]
 
 
 # %% Never compute twice
