@@ -330,7 +330,8 @@ def _code(node: ast.AST, lines: list[str]) -> str:
     head = lines[first - 1:node.lineno]
     if isinstance(node, ast.ClassDef):
         kept = [part for part in body if not isinstance(part, ast.FunctionDef) or part.name.startswith("__")]
-        return "\n".join(head) + "\n" + "\n\n".join(_code(part, lines) for part in kept)
+        gaps = ["\n\n" if isinstance(part, ast.FunctionDef) else "\n" for part in kept]   # fields stand together
+        return "\n".join(head) + "".join(gap + _code(part, lines) for gap, part in zip(["\n", *gaps[1:]], kept))
     indent = " " * node.col_offset
     define = textwrap.wrap(f"{indent}def {node.name}({ast.unparse(node.args)}):", 79, subsequent_indent=indent + " " * 8)
     start = node.body[0].end_lineno if len(body) < len(node.body) else node.body[0].lineno - 1
@@ -648,5 +649,5 @@ def _prepare_streams() -> None:
 
 def _replace_characters(error: UnicodeEncodeError) -> tuple[str, int]:
     """A codec error handler: draw with ASCII; what can't be drawn becomes a question mark."""
-    simple = dict(zip("█▉▊▋▌▍▎▏░▒▓─·↵→▶│…–’“”×²", "#####:.....##-_/>>|.-'\"\"x2"))
+    simple = dict(zip("█▉▊▋▌▍▎▏░▒▓─·↵→▶│…–’“”×²", "#####:..:+#-_/>>|.-'\"\"x2"))
     return "".join(simple.get(character, "?") for character in error.object[error.start:error.end]), error.end
