@@ -1,19 +1,19 @@
 """Lesson 5: the transformer. Every token looks back, and takes what it needs.
 
-Lesson 3's model sees only a few tokens. Two stories that end alike are one to it:
+Lesson 4 made a model write. But it forgets: two stories that end alike are one to it.
 
 >>> tokenizer, model = course_model()
 >>> for who in ("The fisherman", "The teacher"):
 ...     text = who + " put on an old coat and went out to the"
-...     print("".join(generate(model, tokenizer, text, max_new_tokens=2, temperature=0)))
- sea.
- sea.
+...     print(*generate(model, tokenizer, text, max_new_tokens=2, temperature=0))
+ sea .
+ sea .
 
-To show it more is not enough, for how much a token counts depends on how far back it
-stands, not on what it is. One wants to look back and to pick: that is attention, and you
-know its parts, a dot product, a softmax, a sum. In 2017 Vaswani and others built a model of
-little else, in "Attention is all you need", and GPT-2, Llama and Mistral are that model with
-other settings. It stands between the vectors of lesson 3 and the draw of lesson 4:
+To show it more tokens is not enough, for how much one counts depends on how far back it
+stands, and not on what it is. You want it to look back and to pick. That is attention,
+and you know its parts: a dot product, a softmax, a sum. In 2017 Vaswani and others built
+a model of little else ("Attention is all you need"). GPT-2, Llama and Mistral are that
+model with other settings. It stands between lesson 3's vectors and lesson 4's draw:
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
 """
@@ -31,7 +31,8 @@ sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import run_lesson, staircase, visible
 from lesson_1_tokens import corpus_stories
 from lesson_2_coding_tokenizer import Tokenizer, course_tokenizer
-from lesson_3_embeddings import EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot, lookup, story_ids
+from lesson_3_embeddings import (EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot, lookup,
+                                 story_ids)
 from lesson_4_sampling import generate, softmax
 
 
@@ -43,7 +44,7 @@ from lesson_4_sampling import generate, softmax
 def attention_weights(query: Vector, keys: Matrix) -> Vector:
     """How much a query looks at each key, as shares of 1: softmax of the dot products.
 
-    " he" looks for a person. Persons have a 4 in the first place of their keys:
+    A "he" looks for a person. Persons have a 4 in the first place of their keys:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]     # Tom, likes, cars
     >>> [round(weight, 3) for weight in attention_weights([3.0, 0.0], keys)]
@@ -57,10 +58,10 @@ def attention_weights(query: Vector, keys: Matrix) -> Vector:
 
 
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
-    """Look at all keys, and bring home a mix of their values. This is all there is to it.
+    """Look at all keys, and bring home a mix of their values. That is all there is to it.
 
     Nobody said where Tom stands; he was found by what he is. If there are two persons, the
-    look is shared, and " he" brings home the mean of what both have to tell:
+    look is shared, and "he" brings home the mean of what both have to tell:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
@@ -68,19 +69,20 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     [20.0, 1.5]
 
     When every token of a text asks, a picture shows who looks at whom. A full block is a
-    whole look, a lighter one a part. " likes" asks nothing, so it looks at all alike:
+    whole look, a lighter one a part. "likes" asks nothing, so it looks at all alike:
 
     >>> queries = [[3.0, 0.0], [0.0, 0.0], [3.0, 0.0], [3.0, 0.0]]
     >>> looks = [attention_weights(query, keys[:place + 1])
     ...          for place, query in enumerate(queries)]
-    >>> print(staircase(["Tom", " likes", " Anna", " he"], looks))
+    >>> print(staircase(["Tom", "likes", "Anna", "he"], looks))
     ██ Tom
-    ▒▒▒▒ ·likes
-    ▒▒. ▒▒ ·Anna
-    ▒▒. ▒▒. ·he
+    ▒▒▒▒ likes
+    ▒▒. ▒▒ Anna
+    ▒▒. ▒▒. he
 
-    Nobody looks ahead ("causal"), so the upper half is missing: we predict the next token, and
-    whoever saw it would just copy it. And what was found for a token never changes later.
+    Nobody looks ahead, so the upper half is missing: the model is "causal". It predicts the
+    next token, and if it saw that it would just copy it. So what a token has found stays
+    right, whatever comes after it.
     """
     weights = attention_weights(query, keys)
     return [dot(weights, column) for column in zip(*values)]
@@ -88,14 +90,14 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
 
 # %% Query, key and value
 # A token has one vector and needs three: to ask, to be found, to tell. Three matrices make
-# them. Were they one, each token would match itself best. But " bark" looks for a dog, not
-# for another " bark", and what it wants to know is not that a dog is a dog.
+# them. Were they one, each token would match itself best. But the word "barks" looks for a
+# dog, not for another "barks", and what it wants to know is not that a dog is a dog.
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
     """A matrix times a vector: each row asks one question, and the answers are a vector.
 
-    Say that tokens have two numbers: a person? a verb? With this matrix for its query the
-    verb " sleeps" asks for a person:
+    Say that a token has two numbers: a person? a verb? With this matrix for its query, the
+    verb "sleeps" asks for a person:
 
     >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
     [5.0, 0.0]
@@ -127,37 +129,40 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
     >>> split_heads([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], head_dim=2)
     [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
-    A softmax makes one choice. But " he" wants to know who it is and also what he does, and
+    A softmax makes one choice. But "he" wants to know who it is, and also what he does, and
     one look brings home the mean, which is neither. So several heads look, each with its
-    piece of query, key and value; a fourth matrix, the output, mixes what they found.
+    piece of query, key and value. A fourth matrix, the output, mixes what they found.
     """
-    return [vector[start:start + head_dim] for start in range(0, len(vector), head_dim)]
+    starts = range(0, len(vector), head_dim)
+    return [vector[start:start + head_dim] for start in starts]
 
 
 # %% Where does a token stand?
 
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
-    """How far each pair of numbers turns per position, in radians: clock hands, ever slower.
+    """How far each pair of numbers turns from one position to the next, in radians.
 
-    For eight numbers it is 1, 0.1, 0.01 and 0.001.
+    They go round like the hands of a clock, each slower than the last. For eight numbers
+    it is 1, 0.1, 0.01 and 0.001.
     """
     if dimensions % 2:
-        raise ValueError(f"positions need pairs of numbers, and {dimensions} is odd")
-    return [base ** (-2 * pair / dimensions) for pair in range(dimensions // 2)]
+        raise ValueError(f"positions need pairs of numbers; {dimensions} is odd")
+    pairs = range(dimensions // 2)
+    return [base ** (-2 * pair / dimensions) for pair in pairs]
 
 
 def sinusoid(position: int, dimensions: int) -> Vector:
     """The position as a vector: sine and cosine of each hand of the clock.
 
-    Attention is a sum, and a sum has no order: from "dog bites man" and "man bites dog" one
-    brings home the same. So in 2017 a vector for its place was added to each token's. (GPT-2
+    Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" give the
+    same. So in 2017 a vector for its place was added to that of each token. (GPT-2 has
     learned a table of such vectors instead, and can't go beyond its last row.)
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
-    >>> for text in ([dog, bites, man], [man, bites, dog]):
-    ...     placed = [add(word, sinusoid(place, 2)) for place, word in enumerate(text)]
-    ...     for words in (text, placed):
-    ...         print([round(x, 2) for x in attention([1.0, 1.0], words, words)])
+    >>> for words in ([dog, bites, man], [man, bites, dog]):
+    ...     places = [sinusoid(place, dimensions=2) for place in range(3)]
+    ...     for text in (words, [add(*pair) for pair in zip(words, places)]):
+    ...         print([round(x, 2) for x in attention([1.0, 1.0], text, text)])
     [1.14, 1.29]
     [1.71, 1.38]
     [1.14, 1.29]
@@ -168,11 +173,13 @@ def sinusoid(position: int, dimensions: int) -> Vector:
 
 
 def turn(vector: Vector, angles: Vector) -> Vector:
-    """Turn pairs of numbers like arrows on paper; number i is paired with number i + D/2."""
+    """Turn pairs of numbers like arrows on paper. Number i is paired with number i + D/2."""
     half = len(vector) // 2
-    pairs = list(zip(vector[:half], vector[half:], angles))
-    return ([x * math.cos(angle) - y * math.sin(angle) for x, y, angle in pairs]
-            + [x * math.sin(angle) + y * math.cos(angle) for x, y, angle in pairs])
+    turned = []
+    for x, y, angle in zip(vector[:half], vector[half:], angles):
+        turned.append((x * math.cos(angle) - y * math.sin(angle),
+                       x * math.sin(angle) + y * math.cos(angle)))
+    return [x for x, y in turned] + [y for x, y in turned]
 
 
 def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
@@ -190,9 +197,10 @@ def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     from 105 to 102: -0.978
     from 5 to 1: -0.001
 
-    Su et al. 2021. The token's vector stays clean; every block turns queries and keys anew.
+    Su et al. 2021. The token's vector stays clean, for only queries and keys are turned.
     """
-    return turn(vector, [position * speed for speed in speeds(len(vector), base)])
+    angles = [position * speed for speed in speeds(len(vector), base)]
+    return turn(vector, angles)
 
 
 def no_position(vector: Vector, position: int) -> Vector:
@@ -206,19 +214,20 @@ def whole_text(position: int) -> int:
 
 
 def sliding_window(position: int, size: int) -> int:
-    """The same if only `size` are in sight. But those have looked back, too: news travels."""
+    """The same, if only the last `size` are in sight. They have looked back in their turn."""
     return max(0, position - size + 1)
 
 
 # %% Staying in range
 # A token's vector is a notebook that goes from block to block. Each adds what it finds and
-# replaces nothing: a "residual connection". But sums grow, so before a block reads the
-# notebook, or after it wrote, the numbers are brought to a standard size.
+# replaces nothing, which is called a residual connection. But sums grow. So before a
+# block reads the notebook, or after it wrote, the numbers are brought to a standard size.
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
-    """Scale the numbers so that the mean of their squares is 1; then each gets a learned weight.
+    """Scale the numbers so that the mean of their squares is 1. Then come learned weights.
 
-    >>> [round(number, 3) for number in rms_norm([3.0, 4.0], [1.0, 1.0], epsilon=1e-5)]
+    >>> normed = rms_norm([3.0, 4.0], weights=[1.0, 1.0], epsilon=1e-5)
+    >>> [round(number, 3) for number in normed]
     [0.849, 1.131]
     """
     size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
@@ -236,38 +245,45 @@ def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) 
 
 # %% Thinking it over
 # Attention only moves and mixes. Then each token thinks alone about what it found: a matrix
-# up to more numbers, a bend, a matrix down. Without the bend two matrices would be one.
+# up to more numbers, a bend, a matrix down. Without the bend, two matrices would be one.
 
 relu = partial(max, 0.0)        # the bend of 2017: nothing below 0
 
 
 def gelu(x: float) -> float:
-    """GPT-2's bend, with a round corner (Hendrycks and Gimpel 2016, the form with tanh)."""
-    return x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
+    """GPT-2's bend, with a round corner. Hendrycks and Gimpel 2016, in the form with tanh."""
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)
+    return x / 2 * (1 + math.tanh(inner))
 
 
 def silu(x: float) -> float:
     """Llama's and Mistral's bend, nearly the same; also called swish.
 
-    >>> [[round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)] for bend in (relu, gelu, silu)]
-    [[0.0, 0.0, 1.0, 3.0], [-0.0, -0.16, 0.84, 3.0], [-0.14, -0.27, 0.73, 2.86]]
+    >>> for bend in (relu, gelu, silu):
+    ...     print([round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)])
+    [0.0, 0.0, 1.0, 3.0]
+    [-0.0, -0.16, 0.84, 3.0]
+    [-0.14, -0.27, 0.73, 2.86]
     """
-    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # exp(710) is too large for a float
+    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # no float holds exp(710)
 
 
 def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable) -> Vector:
     """Up, bend, down. With a bend a token can say "only if this and that":
 
-    >>> both, same = Linear([[1.0, 1.0]], [-1.0]), Linear([[1.0]])
-    >>> [feed_forward(x, both, same, relu) for x in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0])]
-    [[0.0], [0.0], [1.0]]
+    >>> both, same = Linear([[1.0, 1.0]], biases=[-1.0]), Linear([[1.0]])
+    >>> for vector in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
+    ...     print(vector, feed_forward(vector, both, same, relu))
+    [1.0, 0.0] [0.0]
+    [0.0, 1.0] [0.0]
+    [1.0, 1.0] [1.0]
     """
     return down([activation(x) for x in up(vector)])
 
 
 def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
                        activation: Callable) -> Vector:
-    """The same, and a gate says how much of each number may pass: SwiGLU (Shazeer 2020)."""
+    """The same, and a gate says how much of each number may pass: SwiGLU, Shazeer 2020."""
     return down([activation(x) * y for x, y in zip(gate(vector), up(vector))])
 
 
@@ -285,7 +301,7 @@ class Settings:
     key_value_heads: Optional[int] = None       # None: as many as heads
     head_dim: Optional[int] = None              # None: dimensions / heads
     norm: Callable = rms_norm
-    norm_first: bool = True                     # before or after what a block does
+    norm_first: bool = True                     # or after each part of a block
     epsilon: float = 1e-5
     query_at: Callable = rotate                 # (query, position) → query
     key_at: Callable = rotate
@@ -295,17 +311,20 @@ class Settings:
 
     def __post_init__(self) -> None:
         asked = self.key_value_heads or self.heads
-        if self.heads < 1 or self.heads % asked or not self.head_dim and self.dimensions % self.heads:
-            raise ValueError(f"{self.heads} heads don't divide {self.dimensions} dimensions, or {asked} them")
-        self.key_value_heads, self.head_dim = asked, self.head_dim or self.dimensions // self.heads
+        whole = self.head_dim or self.dimensions % max(1, self.heads) == 0
+        if self.heads < 1 or self.heads % asked or not whole:
+            raise ValueError(f"{self.heads} heads, of them {asked} with keys and values, "
+                             f"do not divide {self.dimensions} dimensions evenly")
+        self.key_value_heads = asked
+        self.head_dim = self.head_dim or self.dimensions // self.heads
 
 
 @dataclass
 class Block:
     """One layer: its settings, its weights, and what it does with the vector of one token.
 
-    A norm is a list: weights and, for `layer_norm`, biases. `feed_forward` lists the parts
-    for the function of that name. `cache` keeps all keys and values, for each head asked.
+    A norm is a list: its weights and, for `layer_norm`, biases. `feed_forward` lists what
+    the function of that name takes. The cache keeps keys and values, per head asked.
     """
     settings: Settings
     attention_norm: list[Vector]
@@ -317,23 +336,24 @@ class Block:
     feed_forward: list
 
     def __post_init__(self) -> None:
-        asks, asked, size = self.settings.heads, self.settings.key_value_heads, self.settings.head_dim
+        asked, size = self.settings.key_value_heads, self.settings.head_dim
         rows = [len(part.matrix) for part in (self.query, self.key, self.value)]
-        if rows != [asks * size, asked * size, asked * size]:
-            raise ValueError(f"query, key and value have {rows} rows, which do not fit the heads")
+        if rows != [self.settings.heads * size, asked * size, asked * size]:
+            raise ValueError(f"{rows} rows of query, key and value do not fit the heads")
         self.cache = [([], []) for _ in range(asked)]
 
     def attend(self, vector: Vector, position: int) -> Vector:
         """Put your own keys and values into the cache, then look back with every head."""
         settings, found, self.looks = self.settings, [], []
-        queries, new_keys, new_values = (split_heads(part(vector), settings.head_dim)
-                                         for part in (self.query, self.key, self.value))
+        new_keys = split_heads(self.key(vector), settings.head_dim)
+        new_values = split_heads(self.value(vector), settings.head_dim)
         for (keys, values), key, value in zip(self.cache, new_keys, new_values):
             keys.append(settings.key_at(key, position))
             values.append(value)
         first = settings.first_visible(position)
-        for head, query in enumerate(queries):
-            keys, values = self.cache[head * settings.key_value_heads // settings.heads]
+        for head, query in enumerate(split_heads(self.query(vector), settings.head_dim)):
+            shared = head * settings.key_value_heads // settings.heads
+            keys, values = self.cache[shared]
             look = settings.query_at(query, position), keys[first:]
             found += attention(*look, values[first:])
             self.looks.append(look)     # to be drawn
@@ -341,20 +361,24 @@ class Block:
 
     def think(self, vector: Vector, position: int) -> Vector:
         """The feed-forward layer, which is the same at every position."""
-        return self.settings.feed_forward(vector, *self.feed_forward, self.settings.activation)
+        activation = self.settings.activation
+        return self.settings.feed_forward(vector, *self.feed_forward, activation)
 
     def step(self, vector: Vector, position: int) -> Vector:
-        """Look back and think, and add both to the vector: its sum goes from block to block.
+        """Look back and think, and add both to the vector.
 
-        In 2017 the norm came last, and rescaled the sum each time. If it comes first, only what
-        a part reads is rescaled, and a stack of a hundred blocks can learn.
+        In 2017 the norm came last, and rescaled the sum each time. If it comes first, only
+        what a part reads is rescaled, and a stack of a hundred blocks can learn.
         """
         norm, epsilon = self.settings.norm, self.settings.epsilon
-        for part, weights in ((self.attend, self.attention_norm), (self.think, self.feed_forward_norm)):
+        for part, weights in ((self.attend, self.attention_norm),
+                              (self.think, self.feed_forward_norm)):
             if self.settings.norm_first:
-                vector = add(vector, part(norm(vector, *weights, epsilon), position))
+                read = norm(vector, *weights, epsilon)
+                vector = add(vector, part(read, position))
             else:
-                vector = norm(add(vector, part(vector, position)), *weights, epsilon)
+                vector = add(vector, part(vector, position))
+                vector = norm(vector, *weights, epsilon)
         return vector
 
 
@@ -363,7 +387,7 @@ class Transformer:
     """The whole model: embeddings, blocks, a last norm, and a score for every token.
 
     `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings do
-    both jobs ("tied"). `positions` is a table of vectors to add, if the blocks don't rotate.
+    both jobs ("tied"). `positions` is a table of vectors to add, if nothing is rotated.
     """
     settings: Settings
     embeddings: Matrix
@@ -379,53 +403,63 @@ class Transformer:
         """One score per token of the vocabulary, for the token after `ids`, as in lesson 3.
 
         So lesson 4's `generate` takes a transformer as it is. Only the last token needs the
-        output matrix. Nothing is read again that the last `ids` began with, too.
+        output matrix. What these ids have in common with the last ones is not read again.
 
         Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
-        if not 0 < len(ids) <= len(ids if self.positions is None else self.positions):
-            raise ValueError(f"the text has {len(ids)} tokens: too few, or more than there are positions")
+        if not ids:
+            raise ValueError("a transformer needs at least one token to go on from")
         self.keep_beginning(ids)
         for position in range(len(self.ids), len(ids)):
-            vector = lookup(self.embeddings, [ids[position]])[0]
-            if self.positions is not None:
-                vector = add(vector, self.positions[position])
+            vector = self.embed(ids[position], position)
             for block in self.blocks:
                 vector = block.step(vector, position)
             self.ids.append(ids[position])
         if self.last_norm is not None:
-            vector = self.settings.norm(vector, *self.last_norm, self.settings.epsilon)
+            norm, epsilon = self.settings.norm, self.settings.epsilon
+            vector = norm(vector, *self.last_norm, epsilon)
         return times(self.embeddings if self.output is None else self.output, vector)
+
+    def embed(self, id: int, position: int) -> Vector:
+        """The vector with which a token begins."""
+        vector, = lookup(self.embeddings, [id])
+        if self.positions is None:
+            return vector
+        if position >= len(self.positions):
+            raise ValueError(f"there are only {len(self.positions)} positions in the table")
+        return add(vector, self.positions[position])
 
     def keep_beginning(self, ids: list[int]) -> None:
         """Forget all but the longest beginning that these ids share with the last ones."""
-        same = 0
-        while same < min(len(ids) - 1, len(self.ids)) and ids[same] == self.ids[same]:
+        same, longest = 0, min(len(ids) - 1, len(self.ids))
+        while same < longest and ids[same] == self.ids[same]:
             same += 1
         del self.ids[same:]
-        for keys, values in (pair for block in self.blocks for pair in block.cache):
-            del keys[same:], values[same:]
+        for block in self.blocks:
+            for keys, values in block.cache:
+                del keys[same:], values[same:]
 
 
 # %% Transformer vs Mistral
-# Learn once, create any LLM: three models of three ages are one class with three columns
-# of settings. (Two rows more are weights that are there or not. Mistral's `Linear`s have
-# no biases, for these bring little. And its output is a matrix of its own; 2017 and GPT-2
-# tied it to the embeddings, to save weights.)
+# Learn once, create any LLM: three models of three ages are three columns of settings for
+# one class. Two rows more are weights that are there or not. Mistral's `Linear`s have no
+# biases, for these bring little. And its output is a matrix of its own; 2017 and GPT-2
+# tied it to the embeddings, to save weights.
 
-CHOICES = {         # 2017          GPT-2         Mistral 7B          why it changed
-    "dimensions":      (512,          768,          4096),
-    "heads":           (8,            12,           32),
-    "key_value_heads": (8,            12,           8),             # a smaller cache
-    "norm":            (layer_norm,   layer_norm,   rms_norm),      # less work, as good
-    "norm_first":      (False,        True,         True),          # deep stacks learn
-    "query_at":        (no_position,  no_position,  rotate),        # distances count;
-    "key_at":          (no_position,  no_position,  rotate),        # others add a vector
-    "first_visible":   (whole_text,   whole_text,   partial(sliding_window, size=4096)),
-    "feed_forward":    (feed_forward, feed_forward, gated_feed_forward),   # learns more
-    "activation":      (relu,         gelu,         silu)}          # a slope everywhere
-TRANSFORMER, GPT_2, MISTRAL = (Settings(**dict(zip(CHOICES, column)))
-                               for column in zip(*CHOICES.values()))
+CHOICES = {     # 2017          GPT-2         Mistral 7B        why it changed
+    "dimensions":  (512,          768,          4096),
+    "heads":       (8,            12,           32),
+    "key_value_heads": (8,        12,           8),             # a small cache
+    "norm":        (layer_norm,   layer_norm,   rms_norm),      # less work
+    "norm_first":  (False,        True,         True),          # deep stacks learn
+    "query_at":    (no_position,  no_position,  rotate),        # distances count;
+    "key_at":      (no_position,  no_position,  rotate),        # others add vectors
+    "first_visible": (whole_text, whole_text,
+                      partial(sliding_window, size=4096)),      # less work
+    "feed_forward": (feed_forward, feed_forward, gated_feed_forward),   # learns more
+    "activation":  (relu,         gelu,         silu)}          # a slope below 0
+FAMILIES = [Settings(**dict(zip(CHOICES, column))) for column in zip(*CHOICES.values())]
+TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 
 
 # %% Set by hand
@@ -439,11 +473,13 @@ TRANSFORMER, GPT_2, MISTRAL = (Settings(**dict(zip(CHOICES, column)))
 #     found    the id that should come next       (block 2 writes it)
 #     one      always 1
 #
-# In block 1 each token looks one back and copies that `now` into its own `before`: all keys
-# are alike but for the rotation, and the query is the key turned back by one step.
-# In block 2 it looks for its `now` in every `before`, and copies the `now` of that token
-# into `found`. With b bits the same id scores b, another at most b - 2, and the start of
-# the text b - 1. Its `now` has no bits: who finds nothing looks there, and learns nothing.
+# In block 1 each token looks one back, and copies the `now` from there into its `before`.
+# All keys are alike but for the rotation; the query is the key turned back by one step.
+#
+# In block 2 each token looks for its own `now` in every `before`, and copies the `now` of
+# that token into `found`. With b bits the same id scores b, and another b - 2 or less. The
+# start of the text scores b - 1, and its `now` has no bits. So who finds nothing looks
+# there, and learns nothing. Real LLMs have such a place, too: an "attention sink".
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     """A transformer that looks for the last time a token was there, and says what followed.
@@ -451,9 +487,10 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     `start` is the id with which texts begin. Of three tokens that come twice, each looks
     the second time at the one that followed the first time:
 
-    >>> head, looks, ids = induction_head(vocab_size=100), [], [0, 7, 33, 58, 7, 33, 58]
-    >>> for place in range(len(ids)):
-    ...     logits = head.logits(ids[:place + 1])
+    >>> ids, looks = [0, 7, 33, 58, 7, 33, 58], []
+    >>> head = induction_head(vocab_size=100, start=0)
+    >>> for count in range(1, 8):
+    ...     logits = head.logits(ids[:count])
     ...     looks += [attention_weights(*look) for look in head.blocks[1].looks]
     >>> print(staircase(["start", "7", "33", "58", "7", "33", "58"], looks))
     ██ start
@@ -469,31 +506,35 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     It goes on with texts that nobody ever wrote. Lesson 3's model has no chance there:
 
     >>> tokenizer, model = course_model()
-    >>> head = induction_head(len(tokenizer), start=story_ids(tokenizer, [])[0])
+    >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
+    >>> text = " green sister fast window red house green"
     >>> for either in (head, model):
-    ...     text = " green sister fast window red house green"
     ...     print(*generate(either, tokenizer, text, max_new_tokens=5, temperature=0))
      sister  fast  window  red  house
     .  " The  sky  is
     """
     bits = max(2, (vocab_size - 1).bit_length())
-    codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] for id in range(vocab_size)]
-    size, pairs, sharp = bits + 1, bits + 6, 200_000.0      # so that softmax takes only the best
+    codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)]
+             for id in range(vocab_size)]
+    size, pairs, sharp = bits + 1, bits + 6, 200_000.0      # softmax picks only the best
     before, found, one = size, 2 * size, 3 * size
     at = partial(rotate, base=10.0 ** pairs)                # pair i turns by 1/10^i a step
     settings = Settings(one + 1, head_dim=2 * pairs, epsilon=0.0, query_at=at, key_at=at)
-    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)               # block 1 needs the fast pairs
+    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)               # block 1: pairs that turn fast
+    keys = {(row, one): x for row, x in enumerate(key)}
     queries = {(row, one): sharp * x for row, x in enumerate(at(key, -1))}
-    look_back = _block(settings, size, queries, {(row, one): x for row, x in enumerate(key)}, before)
-    queries = {(5 + bit, bit): sharp for bit in range(bits)}        # block 2, the slow ones
+    look_back = _block(settings, size, queries, keys, before)
+    queries = {(5 + bit, bit): sharp for bit in range(bits)}    # block 2: the slow ones
     keys = {(5 + bit, before + bit): 1.0 for bit in range(bits)}
-    queries[5 + bits, one], keys[5 + bits, bits] = sharp * (bits - 1) / math.sqrt(bits), 1.0
-    queries[3 + pairs, one], keys[3, one] = sharp * 0.9, 1.0        # of several the latest wins
+    queries[5 + bits, one] = sharp * (bits - 1) / math.sqrt(bits)   # or else the start
+    queries[3 + pairs, one] = sharp * 0.9                       # of several, the latest
+    keys[5 + bits, bits] = keys[3, one] = 1.0
     look_up = _block(settings, 2 * size, queries, keys, found)
     output = [[0.0] * found + [10 * x for x in code] + [0.0] * 2 for code in codes]
     embeddings = [code + [0.0] * (2 * size + 1) + [1.0] for code in codes]
     embeddings[start][:size] = [0.0] * bits + [math.sqrt(bits)]
-    return Transformer(settings, embeddings, [look_back, look_up], [[1.0] * (one + 1)], output)
+    blocks, last_norm = [look_back, look_up], [[1.0] * (one + 1)]
+    return Transformer(settings, embeddings, blocks, last_norm, output)
 
 
 def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: int) -> Block:
@@ -503,9 +544,10 @@ def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: 
 
     wide, high, size = settings.dimensions, settings.head_dim, range((settings.dimensions - 1) // 3)
     norm = [[math.sqrt(squares / wide)] * wide]     # all vectors are of one length, so this undoes the norm
-    copy, paste = fill(high, wide, {(i, i): 1.0 for i in size}), fill(wide, high, {(target + i, i): 1.0 for i in size})
-    no_thought = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
-    return Block(settings, norm, fill(high, wide, queries), fill(high, wide, keys), copy, paste, norm, no_thought)
+    copy = fill(high, wide, {(place, place): 1.0 for place in size})
+    paste = fill(wide, high, {(target + place, place): 1.0 for place in size})
+    nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
+    return Block(settings, norm, fill(high, wide, queries), fill(high, wide, keys), copy, paste, norm, nothing)
 
 
 # %% What looking back is worth
@@ -514,16 +556,19 @@ def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: 
 class Mixture:
     """A model, and a head that gets a share of the probability where it finds something.
 
+    Is looking back worth anything? Bits per byte on the stories held out will tell:
+
     >>> tokenizer, model = course_model()
-    >>> mixture = Mixture(model, induction_head(len(tokenizer), story_ids(tokenizer, [])[0]))
-    >>> alone, mixed = (bits_per_byte(either, tokenizer, corpus_stories()[1], every=4)
-    ...                 for either in (model, mixture))
+    >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
+    >>> seen, held_out = corpus_stories()
+    >>> alone = bits_per_byte(model, tokenizer, held_out, every=4)
+    >>> mixed = bits_per_byte(Mixture(model, head), tokenizer, held_out, every=4)
     >>> 0.02 < alone - mixed < 0.06
     True
 
-    About 1.74 bits per byte become 1.71, by one head that was never trained: a story comes
-    back to its people and things, and lesson 3's model has forgotten them. A real LLM has
-    hundreds of heads, and has learned what each should look for.
+    About 1.74 bits become 1.71, by one head that was never trained: a story comes back to
+    its people and things, and lesson 3's model has forgotten them by then. A real LLM has
+    hundreds of heads, and each has learned what to look for.
     """
     model: EmbeddingModel
     head: Transformer
@@ -533,7 +578,8 @@ class Mixture:
         """The logarithms of the mixed probabilities, so that softmax gives these back."""
         likely, found = softmax(self.model.logits(ids)), softmax(self.head.logits(ids))
         share = self.share if max(found) > 0.5 else 0.0
-        return [math.log((1 - share) * x + share * y) for x, y in zip(likely, found)]
+        mixed = [(1 - share) * x + share * y for x, y in zip(likely, found)]
+        return [math.log(probability) for probability in mixed]
 
 
 # %% Never compute twice
@@ -541,22 +587,30 @@ class Mixture:
 def multiplications(model: Transformer, position: int) -> int:
     """Count what the blocks multiply for the token at one position, thanks to the cache.
 
-    Every weight once, and a key and a value of each token in sight: nobody looks ahead, so
-    these stay as they are. Without a cache all the text would go through the blocks again.
-    To write 200 tokens, one by one, it takes:
+    Every weight once, and a key and a value of each token in sight. These stay as they
+    are, for nobody looks ahead. Without a cache the whole text would go through the blocks
+    again for each new token. To write 200 tokens it takes:
 
     >>> head = induction_head(vocab_size=100)
     >>> cost = [multiplications(head, position) for position in range(200)]
-    >>> with_cache, without = sum(cost), sum(sum(cost[:end]) for end in range(1, 201))
-    >>> f"{with_cache:,} with the cache, {without:,} without"
-    '3,160,400 with the cache, 248,288,600 without'
-    >>> one_by_one = [head.logits([0, 7, 33, 7][:count]) for count in (1, 2, 3, 4)]
-    >>> one_by_one[-1] == induction_head(vocab_size=100).logits([0, 7, 33, 7])
+    >>> print(f"{sum(cost):,} with the cache")
+    3,160,400 with the cache
+    >>> print(f"{sum(sum(cost[:end]) for end in range(1, 201)):,} without")
+    248,288,600 without
+
+    And the logits are the same to the last bit:
+
+    >>> for ids in ([0], [0, 7], [0, 7, 33], [0, 7, 33, 7]):
+    ...     logits = head.logits(ids)                   # one token more each time
+    >>> logits == induction_head(vocab_size=100).logits([0, 7, 33, 7])
     True
+
+    Lesson 6 fills this class with weights that were learned, from the files that everybody
+    uses, adds what Llama 4 has, and makes it fast: python3 lesson_6_llama.py
     """
     count = 0
     for block in model.blocks:
-        parts = [block.query, block.key, block.value, block.output, *block.feed_forward]
+        parts = block.query, block.key, block.value, block.output, *block.feed_forward
         count += sum(len(part.matrix) * len(part.matrix[0]) for part in parts)
         in_sight = position + 1 - block.settings.first_visible(position)
         count += 2 * in_sight * block.settings.heads * block.settings.head_dim
@@ -589,9 +643,9 @@ def exercise_2(answer: list[int]) -> str:
 
 
 def exercise_3(answer: list[Vector]) -> str:
-    """Set a head by hand: a query and a key of 8 numbers, the same for all tokens, so that each looks two back.
+    """Set a head by hand that looks two back: a query and a key of 8 numbers, the same for every token.
 
-    They will be rotated. From position 2 to 30 the weight of the right token must be over 0.9.
+    They will be rotated. At positions 2 to 30 the weight of the token two back must be over 0.9.
     """
     for position in range(2, 31):
         keys = [rotate(answer[1], place) for place in range(position + 1)]
@@ -660,7 +714,7 @@ def show(text: str) -> None:
     shown, names = [0, *range(max(1, len(ids) - 30), len(ids))], [tokenizer.decode([id]) for id in ids]
     drawn = staircase([names[row] for row in shown], [[looks[row][at] for at in shown if at <= row] for row in shown])
     for row, line in zip(shown, drawn.splitlines()):
-        print(line, f"(next: {visible(names[found[row]])})" if found[row] else "")
+        print(line + (f"  (next: {visible(names[found[row]])})" if found[row] else ""))
     right = sum(bool(at) and ids[at] == id for at, id in zip(found, ids[1:]))
     print(f"The head finds something for {sum(map(bool, found))} of {len(ids) - 1} tokens; {right} times it came so.")
 
