@@ -5,15 +5,17 @@ Lesson 4 made a model write. But it forgets: two stories that end alike are one 
 >>> tokenizer, model = course_model()
 >>> for who in ("The fisherman", "The teacher"):
 ...     text = who + " put on an old coat and went out to the"
-...     print(*generate(model, tokenizer, text, max_new_tokens=2, temperature=0))
- sea .
- sea .
+...     new = generate(model, tokenizer, text, max_new_tokens=2, temperature=0)
+...     print(text + "".join(new))
+The fisherman put on an old coat and went out to the sea.
+The teacher put on an old coat and went out to the sea.
 
 To show it more tokens is not enough, for how much one counts depends on how far back it
 stands, and not on what it is. You want it to look back and to pick. That is attention,
-and you know its parts: a dot product, a softmax, a sum. In 2017 Vaswani and others built
-a model of little else ("Attention is all you need"). GPT-2, Llama and Mistral are that
-model with other settings. It stands between lesson 3's vectors and lesson 4's draw:
+and you know its parts: a dot product, a softmax, a sum. In 2017 Vaswani and others
+built a model of little else ("Attention is all you need"). GPT-2, Llama and Mistral are
+that model with other settings. It stands between lesson 3's vectors and lesson 4's
+draw:
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
 """
@@ -37,9 +39,9 @@ from lesson_4_sampling import generate, softmax
 
 
 # %% Attention
-# To pick is to choose by content: not "three tokens back", but "the one that is a person".
-# A dict does that, if a key equals the query. Attention is a soft dict: every key matches
-# a little, and the better it matches, the more of its value you get.
+# To pick is to choose by content: not "three tokens back", but "the one that is a
+# person". A dict does that, if a key equals the query. Attention is a soft dict: every
+# key matches a little, and the better it matches, the more of its value you get.
 
 def attention_weights(query: Vector, keys: Matrix) -> Vector:
     """How much a query looks at each key, as shares of 1: softmax of the dot products.
@@ -58,18 +60,18 @@ def attention_weights(query: Vector, keys: Matrix) -> Vector:
 
 
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
-    """Look at all keys, and bring home a mix of their values. That is all there is to it.
+    """Look at all keys, and bring home a mix of their values. That is all.
 
-    Nobody said where Tom stands; he was found by what he is. If there are two persons, the
-    look is shared, and "he" brings home the mean of what both have to tell:
+    Nobody said where Tom stands; he was found by what he is. If there are two persons,
+    the look is shared, and "he" brings home the mean of what both have to tell:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
     >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
     [20.0, 1.5]
 
-    When every token of a text asks, a picture shows who looks at whom. A full block is a
-    whole look, a lighter one a part. "likes" asks nothing, so it looks at all alike:
+    When every token of a text asks, a picture shows who looks at whom. A full block is
+    a whole look, a lighter one a part. "likes" asks nothing, so it looks at all alike:
 
     >>> queries = [[3.0, 0.0], [0.0, 0.0], [3.0, 0.0], [3.0, 0.0]]
     >>> looks = [attention_weights(query, keys[:place + 1])
@@ -80,24 +82,25 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     ▒▒. ▒▒ Anna
     ▒▒. ▒▒. he
 
-    Nobody looks ahead, so the upper half is missing: the model is "causal". It predicts the
-    next token, and if it saw that it would just copy it. So what a token has found stays
-    right, whatever comes after it.
+    Nobody looks ahead, so the upper half is missing: the model is "causal". It predicts
+    the next token, and if it saw that it would just copy it. So what a token has found
+    stays right, whatever comes after it.
     """
     weights = attention_weights(query, keys)
     return [dot(weights, column) for column in zip(*values)]
 
 
 # %% Query, key and value
-# A token has one vector and needs three: to ask, to be found, to tell. Three matrices make
-# them. Were they one, each token would match itself best. But the word "barks" looks for a
-# dog, not for another "barks", and what it wants to know is not that a dog is a dog.
+# A token has one vector and needs three: to ask, to be found, to tell. Three matrices
+# make them. Were they one, each token would match itself best. But the word "barks"
+# looks for a dog, not for another "barks", and what it wants to know is not that a dog
+# is a dog.
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
-    """A matrix times a vector: each row asks one question, and the answers are a vector.
+    """A matrix times a vector: each row asks a question, and the answers are a vector.
 
-    Say that a token has two numbers: a person? a verb? With this matrix for its query, the
-    verb "sleeps" asks for a person:
+    Say that a token has two numbers: a person? a verb? With this matrix for its query,
+    the verb "sleeps" asks for a person:
 
     >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
     [5.0, 0.0]
@@ -129,9 +132,10 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
     >>> split_heads([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], head_dim=2)
     [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
-    A softmax makes one choice. But "he" wants to know who it is, and also what he does, and
-    one look brings home the mean, which is neither. So several heads look, each with its
-    piece of query, key and value. A fourth matrix, the output, mixes what they found.
+    A softmax makes one choice. But "he" wants to know who it is, and also what he does,
+    and one look brings home the mean, which is neither. So several heads look, each
+    with its piece of query, key and value. A fourth matrix, the output, mixes what they
+    found.
     """
     starts = range(0, len(vector), head_dim)
     return [vector[start:start + head_dim] for start in starts]
@@ -142,11 +146,11 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
     """How far each pair of numbers turns from one position to the next, in radians.
 
-    They go round like the hands of a clock, each slower than the last. For eight numbers
-    it is 1, 0.1, 0.01 and 0.001.
+    They go round like the hands of a clock, each slower than the last. For eight
+    numbers it is 1, 0.1, 0.01 and 0.001.
     """
     if dimensions % 2:
-        raise ValueError(f"positions need pairs of numbers; {dimensions} is odd")
+        raise ValueError(f"positions need pairs, and {dimensions} is odd")
     pairs = range(dimensions // 2)
     return [base ** (-2 * pair / dimensions) for pair in pairs]
 
@@ -154,9 +158,9 @@ def speeds(dimensions: int, base: float = 10000.0) -> Vector:
 def sinusoid(position: int, dimensions: int) -> Vector:
     """The position as a vector: sine and cosine of each hand of the clock.
 
-    Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" give the
-    same. So in 2017 a vector for its place was added to that of each token. (GPT-2 has
-    learned a table of such vectors instead, and can't go beyond its last row.)
+    Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" give
+    the same. So in 2017 a vector for its place was added to that of each token. (GPT-2
+    has learned a table of such vectors instead, and can't go beyond its last row.)
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
     >>> for words in ([dog, bites, man], [man, bites, dog]):
@@ -173,7 +177,7 @@ def sinusoid(position: int, dimensions: int) -> Vector:
 
 
 def turn(vector: Vector, angles: Vector) -> Vector:
-    """Turn pairs of numbers like arrows on paper. Number i is paired with number i + D/2."""
+    """Turn pairs of numbers like arrows on paper; number i is paired with i + D/2."""
     half = len(vector) // 2
     turned = []
     for x, y, angle in zip(vector[:half], vector[half:], angles):
@@ -185,8 +189,9 @@ def turn(vector: Vector, angles: Vector) -> Vector:
 def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     """Rotary positions: turn queries and keys, the further the later they stand.
 
-    A dot product compares directions. If both arrows are turned alike, it stays the same.
-    So it depends on the distance alone: "three tokens back" is the same on every page.
+    A dot product compares directions. If both arrows are turned alike, it stays the
+    same. So it depends on the distance alone: "three tokens back" is the same on every
+    page.
 
     >>> rng = random.Random(0)
     >>> query, key = ([rng.gauss(0, 1) for _ in range(8)] for _ in "qk")
@@ -197,7 +202,8 @@ def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     from 105 to 102: -0.978
     from 5 to 1: -0.001
 
-    Su et al. 2021. The token's vector stays clean, for only queries and keys are turned.
+    Su et al. 2021. The token's vector stays clean, for only queries and keys are
+    turned.
     """
     angles = [position * speed for speed in speeds(len(vector), base)]
     return turn(vector, angles)
@@ -214,17 +220,18 @@ def whole_text(position: int) -> int:
 
 
 def sliding_window(position: int, size: int) -> int:
-    """The same, if only the last `size` are in sight. They have looked back in their turn."""
+    """The same, if only the last `size` are in sight. These have looked back, too."""
     return max(0, position - size + 1)
 
 
 # %% Staying in range
-# A token's vector is a notebook that goes from block to block. Each adds what it finds and
-# replaces nothing, which is called a residual connection. But sums grow. So before a
-# block reads the notebook, or after it wrote, the numbers are brought to a standard size.
+# A token's vector is a notebook that goes from block to block. Each adds what it finds
+# and replaces nothing, which is called a residual connection. But sums grow. So before
+# a block reads the notebook, or after it wrote, the numbers are brought to a standard
+# size.
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
-    """Scale the numbers so that the mean of their squares is 1. Then come learned weights.
+    """Scale the numbers to a mean square of 1, and give each a weight that was learned.
 
     >>> normed = rms_norm([3.0, 4.0], weights=[1.0, 1.0], epsilon=1e-5)
     >>> [round(number, 3) for number in normed]
@@ -235,7 +242,7 @@ def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
 
 
 def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) -> Vector:
-    """The same, after a shift to a mean of 0, and with biases (Ba, Kiros and Hinton 2016).
+    """The same after a shift to a mean of 0, with biases (Ba, Kiros and Hinton 2016).
 
     It came first. Zhang and Sennrich 2019 left the shift out, and nothing was lost.
     """
@@ -244,14 +251,15 @@ def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) 
 
 
 # %% Thinking it over
-# Attention only moves and mixes. Then each token thinks alone about what it found: a matrix
-# up to more numbers, a bend, a matrix down. Without the bend, two matrices would be one.
+# Attention only moves and mixes. Then each token thinks alone about what it found: a
+# matrix up to more numbers, a bend, a matrix down. Without the bend, two matrices would
+# be one.
 
 relu = partial(max, 0.0)        # the bend of 2017: nothing below 0
 
 
 def gelu(x: float) -> float:
-    """GPT-2's bend, with a round corner. Hendrycks and Gimpel 2016, in the form with tanh."""
+    """GPT-2's bend, with a round corner (Hendrycks and Gimpel 2016, with tanh)."""
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)
     return x / 2 * (1 + math.tanh(inner))
 
@@ -265,7 +273,7 @@ def silu(x: float) -> float:
     [-0.0, -0.16, 0.84, 3.0]
     [-0.14, -0.27, 0.73, 2.86]
     """
-    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # no float holds exp(710)
+    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # else too large
 
 
 def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable) -> Vector:
@@ -283,7 +291,7 @@ def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable)
 
 def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
                        activation: Callable) -> Vector:
-    """The same, and a gate says how much of each number may pass: SwiGLU, Shazeer 2020."""
+    """The same, and a gate says how much of each number passes (Shazeer 2020)."""
     return down([activation(x) * y for x, y in zip(gate(vector), up(vector))])
 
 
@@ -313,18 +321,19 @@ class Settings:
         asked = self.key_value_heads or self.heads
         whole = self.head_dim or self.dimensions % max(1, self.heads) == 0
         if self.heads < 1 or self.heads % asked or not whole:
-            raise ValueError(f"{self.heads} heads, of them {asked} with keys and values, "
-                             f"do not divide {self.dimensions} dimensions evenly")
+            raise ValueError(f"{self.dimensions} dimensions, {self.heads} heads, "
+                             f"{asked} that are asked: not evenly divided")
         self.key_value_heads = asked
         self.head_dim = self.head_dim or self.dimensions // self.heads
 
 
 @dataclass
 class Block:
-    """One layer: its settings, its weights, and what it does with the vector of one token.
+    """One layer: its settings, its weights, and what it does with a token's vector.
 
-    A norm is a list: its weights and, for `layer_norm`, biases. `feed_forward` lists what
-    the function of that name takes. The cache keeps keys and values, per head asked.
+    A norm is a list: its weights and, for `layer_norm`, biases. `feed_forward` lists
+    what the function of that name takes. The cache keeps keys and values, per head
+    asked.
     """
     settings: Settings
     attention_norm: list[Vector]
@@ -337,21 +346,23 @@ class Block:
 
     def __post_init__(self) -> None:
         asked, size = self.settings.key_value_heads, self.settings.head_dim
-        rows = [len(part.matrix) for part in (self.query, self.key, self.value)]
+        parts = self.query, self.key, self.value
+        rows = [len(part.matrix) for part in parts]
         if rows != [self.settings.heads * size, asked * size, asked * size]:
-            raise ValueError(f"{rows} rows of query, key and value do not fit the heads")
+            raise ValueError(f"query, key, value: {rows} rows do not fit")
         self.cache = [([], []) for _ in range(asked)]
 
     def attend(self, vector: Vector, position: int) -> Vector:
-        """Put your own keys and values into the cache, then look back with every head."""
+        """Put the new keys and values into the cache, and look back with every head."""
         settings, found, self.looks = self.settings, [], []
-        new_keys = split_heads(self.key(vector), settings.head_dim)
-        new_values = split_heads(self.value(vector), settings.head_dim)
+        parts = self.query, self.key, self.value
+        queries, new_keys, new_values = (
+            split_heads(part(vector), settings.head_dim) for part in parts)
         for (keys, values), key, value in zip(self.cache, new_keys, new_values):
             keys.append(settings.key_at(key, position))
             values.append(value)
         first = settings.first_visible(position)
-        for head, query in enumerate(split_heads(self.query(vector), settings.head_dim)):
+        for head, query in enumerate(queries):
             shared = head * settings.key_value_heads // settings.heads
             keys, values = self.cache[shared]
             look = settings.query_at(query, position), keys[first:]
@@ -367,8 +378,8 @@ class Block:
     def step(self, vector: Vector, position: int) -> Vector:
         """Look back and think, and add both to the vector.
 
-        In 2017 the norm came last, and rescaled the sum each time. If it comes first, only
-        what a part reads is rescaled, and a stack of a hundred blocks can learn.
+        In 2017 the norm came last, and rescaled the sum each time. If it comes first,
+        only what a part reads is rescaled, and a stack of a hundred blocks can learn.
         """
         norm, epsilon = self.settings.norm, self.settings.epsilon
         for part, weights in ((self.attend, self.attention_norm),
@@ -386,8 +397,9 @@ class Block:
 class Transformer:
     """The whole model: embeddings, blocks, a last norm, and a score for every token.
 
-    `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings do
-    both jobs ("tied"). `positions` is a table of vectors to add, if nothing is rotated.
+    `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings
+    do both jobs ("tied"). `positions` is a table of vectors to add, if nothing is
+    rotated.
     """
     settings: Settings
     embeddings: Matrix
@@ -400,15 +412,16 @@ class Transformer:
         self.ids = []       # the text that the caches remember
 
     def logits(self, ids: list[int]) -> Vector:
-        """One score per token of the vocabulary, for the token after `ids`, as in lesson 3.
+        """One score per token of the vocabulary, for the one that follows `ids`.
 
-        So lesson 4's `generate` takes a transformer as it is. Only the last token needs the
-        output matrix. What these ids have in common with the last ones is not read again.
+        As in lesson 3, so lesson 4's `generate` takes a transformer as it is. Only the last
+        token needs the output matrix. What these ids have in common with the last ones is
+        not read again.
 
         Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
         if not ids:
-            raise ValueError("a transformer needs at least one token to go on from")
+            raise ValueError("there must be at least one token to go on from")
         self.keep_beginning(ids)
         for position in range(len(self.ids), len(ids)):
             vector = self.embed(ids[position], position)
@@ -418,7 +431,8 @@ class Transformer:
         if self.last_norm is not None:
             norm, epsilon = self.settings.norm, self.settings.epsilon
             vector = norm(vector, *self.last_norm, epsilon)
-        return times(self.embeddings if self.output is None else self.output, vector)
+        output = self.embeddings if self.output is None else self.output
+        return times(output, vector)
 
     def embed(self, id: int, position: int) -> Vector:
         """The vector with which a token begins."""
@@ -426,11 +440,11 @@ class Transformer:
         if self.positions is None:
             return vector
         if position >= len(self.positions):
-            raise ValueError(f"there are only {len(self.positions)} positions in the table")
+            raise ValueError(f"there are only {len(self.positions)} positions")
         return add(vector, self.positions[position])
 
     def keep_beginning(self, ids: list[int]) -> None:
-        """Forget all but the longest beginning that these ids share with the last ones."""
+        """Forget all but the beginning that these ids share with the last ones."""
         same, longest = 0, min(len(ids) - 1, len(self.ids))
         while same < longest and ids[same] == self.ids[same]:
             same += 1
@@ -441,51 +455,55 @@ class Transformer:
 
 
 # %% Transformer vs Mistral
-# Learn once, create any LLM: three models of three ages are three columns of settings for
-# one class. Two rows more are weights that are there or not. Mistral's `Linear`s have no
-# biases, for these bring little. And its output is a matrix of its own; 2017 and GPT-2
-# tied it to the embeddings, to save weights.
+# Learn once, create any LLM: three models of three ages are three columns of settings
+# for one class. Two rows more are weights that are there or not. Mistral's `Linear`s
+# have no biases, for these bring little. And its output is a matrix of its own; 2017
+# and GPT-2 tied it to the embeddings, to save weights.
 
-CHOICES = {     # 2017          GPT-2         Mistral 7B        why it changed
-    "dimensions":  (512,          768,          4096),
-    "heads":       (8,            12,           32),
-    "key_value_heads": (8,        12,           8),             # a small cache
-    "norm":        (layer_norm,   layer_norm,   rms_norm),      # less work
-    "norm_first":  (False,        True,         True),          # deep stacks learn
-    "query_at":    (no_position,  no_position,  rotate),        # distances count;
-    "key_at":      (no_position,  no_position,  rotate),        # others add vectors
+CHOICES = {     # 2017         GPT-2         Mistral 7B      why it changed
+    "dimensions": (512,         768,          4096),
+    "heads":      (8,           12,           32),
+    "key_value_heads": (8,      12,           8),           # a smaller cache
+    "norm":       (layer_norm,  layer_norm,   rms_norm),    # less work
+    "norm_first": (False,       True,         True),        # deep stacks learn
+    "query_at":   (no_position, no_position,  rotate),      # distance counts;
+    "key_at":     (no_position, no_position,  rotate),      # others add it
     "first_visible": (whole_text, whole_text,
-                      partial(sliding_window, size=4096)),      # less work
-    "feed_forward": (feed_forward, feed_forward, gated_feed_forward),   # learns more
-    "activation":  (relu,         gelu,         silu)}          # a slope below 0
-FAMILIES = [Settings(**dict(zip(CHOICES, column))) for column in zip(*CHOICES.values())]
+                      partial(sliding_window, size=4096)),  # less work
+    "feed_forward": (feed_forward, feed_forward,
+                     gated_feed_forward),                   # learns more
+    "activation": (relu,        gelu,         silu)}        # a slope below 0
+FAMILIES = [Settings(**dict(zip(CHOICES, column)))
+            for column in zip(*CHOICES.values())]
 TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 
 
 # %% Set by hand
-# Write the weights down yourself, and a transformer is no secret any more. This one does
-# what every LLM learns early on: it finds "A B" in the text so far, and after the next "A"
-# it says "B". A token's vector has four parts. Ids are in binary, with -1 for 0, so that
-# the dot product of two ids is highest if they are the same.
+# Write the weights down yourself, and a transformer is no secret any more. This one
+# does what every LLM learns early on: it finds "A B" in the text so far, and after the
+# next "A" it says "B". A token's vector has four parts. Ids are in binary, with -1 for
+# 0, so that the dot product of two ids is highest if they are the same.
 #
 #     now      the id of this token
 #     before   the id of the token before it      (block 1 writes it)
 #     found    the id that should come next       (block 2 writes it)
 #     one      always 1
 #
-# In block 1 each token looks one back, and copies the `now` from there into its `before`.
-# All keys are alike but for the rotation; the query is the key turned back by one step.
+# In block 1 each token looks one back, and copies the `now` from there into its
+# `before`. All keys are alike but for the rotation; the query is the key turned back by
+# one step.
 #
-# In block 2 each token looks for its own `now` in every `before`, and copies the `now` of
-# that token into `found`. With b bits the same id scores b, and another b - 2 or less. The
-# start of the text scores b - 1, and its `now` has no bits. So who finds nothing looks
-# there, and learns nothing. Real LLMs have such a place, too: an "attention sink".
+# In block 2 each token looks for its own `now` in every `before`, and copies the `now`
+# of that token into `found`. With b bits the same id scores b, and another b - 2 or
+# less. The start of the text scores b - 1, and its `now` has no bits. So who finds
+# nothing looks there, and learns nothing. Real LLMs have such a place, too: an
+# "attention sink".
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
-    """A transformer that looks for the last time a token was there, and says what followed.
+    """A transformer that looks for the last time a token was there, and what followed.
 
-    `start` is the id with which texts begin. Of three tokens that come twice, each looks
-    the second time at the one that followed the first time:
+    `start` is the id with which texts begin. Of three tokens that come twice, each
+    looks the second time at the one that followed the first time:
 
     >>> ids, looks = [0, 7, 33, 58, 7, 33, 58], []
     >>> head = induction_head(vocab_size=100, start=0)
@@ -509,32 +527,38 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
     >>> text = " green sister fast window red house green"
     >>> for either in (head, model):
-    ...     print(*generate(either, tokenizer, text, max_new_tokens=5, temperature=0))
-     sister  fast  window  red  house
-    .  " The  sky  is
+    ...     new = generate(either, tokenizer, text, max_new_tokens=5, temperature=0)
+    ...     print("".join(new))
+     sister fast window red house
+    . "The sky is
     """
     bits = max(2, (vocab_size - 1).bit_length())
     codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)]
              for id in range(vocab_size)]
-    size, pairs, sharp = bits + 1, bits + 6, 200_000.0      # softmax picks only the best
+    size, pairs, sharp = bits + 1, bits + 6, 200_000.0
     before, found, one = size, 2 * size, 3 * size
-    at = partial(rotate, base=10.0 ** pairs)                # pair i turns by 1/10^i a step
-    settings = Settings(one + 1, head_dim=2 * pairs, epsilon=0.0, query_at=at, key_at=at)
-    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)               # block 1: pairs that turn fast
+    at = partial(rotate, base=10.0 ** pairs)    # pair i turns by 1/10^i a step
+    settings = Settings(one + 1, head_dim=2 * pairs, epsilon=0.0,
+                        query_at=at, key_at=at)
+    # Block 1: pairs 0 to 3 turn fast enough to tell one step back from two.
+    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)
     keys = {(row, one): x for row, x in enumerate(key)}
     queries = {(row, one): sharp * x for row, x in enumerate(at(key, -1))}
     look_back = _block(settings, size, queries, keys, before)
-    queries = {(5 + bit, bit): sharp for bit in range(bits)}    # block 2: the slow ones
+    # Block 2: pairs from 5 on hardly turn. They compare ids, and the last of them finds
+    # the start. Pair 3 takes off a little per step back, so that the latest match wins.
+    queries = {(5 + bit, bit): sharp for bit in range(bits)}
     keys = {(5 + bit, before + bit): 1.0 for bit in range(bits)}
-    queries[5 + bits, one] = sharp * (bits - 1) / math.sqrt(bits)   # or else the start
-    queries[3 + pairs, one] = sharp * 0.9                       # of several, the latest
+    queries[5 + bits, one] = sharp * (bits - 1) / math.sqrt(bits)
+    queries[3 + pairs, one] = sharp * 0.9
     keys[5 + bits, bits] = keys[3, one] = 1.0
     look_up = _block(settings, 2 * size, queries, keys, found)
-    output = [[0.0] * found + [10 * x for x in code] + [0.0] * 2 for code in codes]
     embeddings = [code + [0.0] * (2 * size + 1) + [1.0] for code in codes]
     embeddings[start][:size] = [0.0] * bits + [math.sqrt(bits)]
-    blocks, last_norm = [look_back, look_up], [[1.0] * (one + 1)]
-    return Transformer(settings, embeddings, blocks, last_norm, output)
+    output = [[0.0] * found + [10 * x for x in code] + [0.0] * 2
+              for code in codes]
+    return Transformer(settings, embeddings, [look_back, look_up],
+                       last_norm=[[1.0] * (one + 1)], output=output)
 
 
 def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: int) -> Block:
@@ -542,19 +566,20 @@ def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: 
     def fill(rows: int, columns: int, entries: dict[tuple[int, int], float]) -> Linear:
         return Linear([[entries.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
 
-    wide, high, size = settings.dimensions, settings.head_dim, range((settings.dimensions - 1) // 3)
+    wide, high = settings.dimensions, settings.head_dim
     norm = [[math.sqrt(squares / wide)] * wide]     # all vectors are of one length, so this undoes the norm
-    copy = fill(high, wide, {(place, place): 1.0 for place in size})
-    paste = fill(wide, high, {(target + place, place): 1.0 for place in size})
+    copy = fill(high, wide, {(place, place): 1.0 for place in range(wide // 3)})
+    paste = fill(wide, high, {(target + place, place): 1.0 for place in range(wide // 3)})
     nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
-    return Block(settings, norm, fill(high, wide, queries), fill(high, wide, keys), copy, paste, norm, nothing)
+    query, key = fill(high, wide, queries), fill(high, wide, keys)
+    return Block(settings, norm, query, key, copy, paste, norm, nothing)
 
 
 # %% What looking back is worth
 
 @dataclass
 class Mixture:
-    """A model, and a head that gets a share of the probability where it finds something.
+    """A model, and a head that gets a share of the trust where it finds something.
 
     Is looking back worth anything? Bits per byte on the stories held out will tell:
 
@@ -566,17 +591,18 @@ class Mixture:
     >>> 0.02 < alone - mixed < 0.06
     True
 
-    About 1.74 bits become 1.71, by one head that was never trained: a story comes back to
-    its people and things, and lesson 3's model has forgotten them by then. A real LLM has
-    hundreds of heads, and each has learned what to look for.
+    About 1.74 bits become 1.71, by one head that was never trained: a story comes back
+    to its people and things, and lesson 3's model has forgotten them by then. A real
+    LLM has hundreds of heads, and each has learned what to look for.
     """
     model: EmbeddingModel
     head: Transformer
     share: float = 0.08
 
     def logits(self, ids: list[int]) -> Vector:
-        """The logarithms of the mixed probabilities, so that softmax gives these back."""
-        likely, found = softmax(self.model.logits(ids)), softmax(self.head.logits(ids))
+        """The logarithms of the mixed probabilities; softmax turns them back."""
+        likely = softmax(self.model.logits(ids))
+        found = softmax(self.head.logits(ids))
         share = self.share if max(found) > 0.5 else 0.0
         mixed = [(1 - share) * x + share * y for x, y in zip(likely, found)]
         return [math.log(probability) for probability in mixed]
@@ -585,11 +611,11 @@ class Mixture:
 # %% Never compute twice
 
 def multiplications(model: Transformer, position: int) -> int:
-    """Count what the blocks multiply for the token at one position, thanks to the cache.
+    """Count what the blocks multiply for the token at one position, with the cache.
 
     Every weight once, and a key and a value of each token in sight. These stay as they
-    are, for nobody looks ahead. Without a cache the whole text would go through the blocks
-    again for each new token. To write 200 tokens it takes:
+    are, for nobody looks ahead. Without a cache the whole text would go through the
+    blocks again for each new token. To write 200 tokens it takes:
 
     >>> head = induction_head(vocab_size=100)
     >>> cost = [multiplications(head, position) for position in range(200)]
@@ -605,12 +631,13 @@ def multiplications(model: Transformer, position: int) -> int:
     >>> logits == induction_head(vocab_size=100).logits([0, 7, 33, 7])
     True
 
-    Lesson 6 fills this class with weights that were learned, from the files that everybody
-    uses, adds what Llama 4 has, and makes it fast: python3 lesson_6_llama.py
+    Lesson 6 fills this class with weights that were learned, from the files that
+    everybody uses, adds what Llama 4 has, and makes it fast: python3 lesson_6_llama.py
     """
     count = 0
     for block in model.blocks:
-        parts = block.query, block.key, block.value, block.output, *block.feed_forward
+        parts = [block.query, block.key, block.value, block.output]
+        parts += block.feed_forward
         count += sum(len(part.matrix) * len(part.matrix[0]) for part in parts)
         in_sight = position + 1 - block.settings.first_visible(position)
         count += 2 * in_sight * block.settings.heads * block.settings.head_dim
@@ -639,7 +666,7 @@ def exercise_2(answer: list[int]) -> str:
     """
     if answer == [65536, 262144]:
         return "Yes: 4,096 tokens take half a gigabyte, at 16 bits a number. Without grouped queries, two."
-    return "In each of 32 blocks, for each head that is asked: a key and a value of `MISTRAL.head_dim` numbers."
+    return "In each block, for each head that is asked: a key and a value of `MISTRAL.head_dim` numbers."
 
 
 def exercise_3(answer: list[Vector]) -> str:
@@ -652,12 +679,12 @@ def exercise_3(answer: list[Vector]) -> str:
         weights = attention_weights(rotate(answer[0], position), keys)
         if weights[-3] <= 0.9:
             back = position - weights.index(max(weights))
-            return f"Position {position} looks {back} back most, and two back with {weights[-3]:.2f}. What did block 1 do?"
+            return f"At {position} it looks {back} back, and two back with {weights[-3]:.2f}. How did block 1 do it?"
     return "Yes: two back, from everywhere."
 
 
 def exercise_4(answer: Callable) -> str:
-    """Write attention for a whole text: `answer_4(queries, keys, values)`, with a vector of each for every token.
+    """Write attention for a whole text: `answer_4(queries, keys, values)`, a vector of each for every token.
 
     It returns for each token what it brings home. Nobody looks ahead.
     """
@@ -676,21 +703,23 @@ def exercise_5(answer: Callable) -> str:
 
     Say that the loss is dot(upstream, attention(query, keys, values)). By how much does it change if a number
     changes a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes
-    for the query, the keys and the values, in their shapes. Begin with the values; then find out what a change
-    of one score does to all the weights.
+    for the query, the keys and the values, in their shapes. Begin with the values; then find out what a
+    change of one score does to all the weights.
     """
     rng = random.Random(0)
     upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
-    of_query, of_keys, of_values = answer(query, rows[:5], rows[5:], upstream)
-    for name, vectors, slopes in (("values", rows[5:], of_values), ("query", [query], [of_query]), ("keys", rows[:5], of_keys)):
-        for vector, row, place in ((vector, row, place) for vector, row in zip(vectors, slopes) for place in range(4)):
-            losses = []
+    keys, values = rows[:5], rows[5:]
+    of_query, of_keys, of_values = answer(query, keys, values, upstream)
+    for name, vectors, slopes in (("values", values, of_values), ("query", [query], [of_query]),
+                                  ("keys", keys, of_keys)):
+        for number in range(4 * len(vectors)):
+            losses, (row, place) = [], divmod(number, 4)
             for step in (1e-5, -2e-5, 1e-5):
-                vector[place] += step
-                losses.append(dot(upstream, attention(query, rows[:5], rows[5:])))
+                vectors[row][place] += step
+                losses.append(dot(upstream, attention(query, keys, values)))
             right = (losses[0] - losses[1]) / 2e-5
-            if len(slopes) != len(vectors) or not abs(row[place] - right) < 1e-6:
-                return f"Of the {name} one slope is {row[place]:.4f}, and by trying it out it is {right:.4f}."
+            if not abs(slopes[row][place] - right) < 1e-6:
+                return f"Of the {name} a slope is {slopes[row][place]:.4f}. Trying it out gives {right:.4f}."
     return "Yes: all 44 slopes are right."
 
 
@@ -712,11 +741,11 @@ def show(text: str) -> None:
         looks += [attention_weights(*look) for look in head.blocks[1].looks]
     found = [look.index(max(look)) for look in looks]
     shown, names = [0, *range(max(1, len(ids) - 30), len(ids))], [tokenizer.decode([id]) for id in ids]
-    drawn = staircase([names[row] for row in shown], [[looks[row][at] for at in shown if at <= row] for row in shown])
-    for row, line in zip(shown, drawn.splitlines()):
+    rows = [[looks[row][at] for at in shown if at <= row] for row in shown]
+    for row, line in zip(shown, staircase([names[row] for row in shown], rows).splitlines()):
         print(line + (f"  (next: {visible(names[found[row]])})" if found[row] else ""))
     right = sum(bool(at) and ids[at] == id for at, id in zip(found, ids[1:]))
-    print(f"The head finds something for {sum(map(bool, found))} of {len(ids) - 1} tokens; {right} times it came so.")
+    print(f"The head finds something {sum(map(bool, found))} times, and {right} times this is what comes.")
 
 
 if __name__ == "__main__":
