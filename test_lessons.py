@@ -1365,7 +1365,7 @@ def test_a_text_is_shown_with_the_looks_of_the_head():
         assert max(map(stage.display_width, shown.stdout.splitlines())) < 80
         *drawn, last = shown.stdout.splitlines()
         assert last.startswith("The head finds something") and drawn[0].startswith("██ ") and len(drawn) <= 31
-    assert "·sun (next: .)" in shown.stdout
+    assert "·sun  (next: .)" in shown.stdout
 
 
 def slopes_of_attention(query, keys, values, upstream):
