@@ -33,8 +33,8 @@ sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import run_lesson, staircase, visible
 from lesson_1_tokens import corpus_stories
 from lesson_2_coding_tokenizer import Tokenizer, course_tokenizer
-from lesson_3_embeddings import (EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot, lookup,
-                                 story_ids)
+from lesson_3_embeddings import (EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot,
+                                 lookup, story_ids)
 from lesson_4_sampling import generate, softmax
 
 
@@ -93,8 +93,7 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
 # %% Query, key and value
 # A token has one vector and needs three: to ask, to be found, to tell. Three matrices
 # make them. Were they one, each token would match itself best. But the word "barks"
-# looks for a dog, not for another "barks", and what it wants to know is not that a dog
-# is a dog.
+# looks for a dog, and not for another "barks".
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
     """A matrix times a vector: each row asks a question, and the answers are a vector.
@@ -134,8 +133,7 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
 
     A softmax makes one choice. But "he" wants to know who it is, and also what he does,
     and one look brings home the mean, which is neither. So several heads look, each
-    with its piece of query, key and value. A fourth matrix, the output, mixes what they
-    found.
+    with its piece of query, key and value. A fourth matrix, the output, mixes the finds.
     """
     starts = range(0, len(vector), head_dim)
     return [vector[start:start + head_dim] for start in starts]
@@ -146,13 +144,11 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
     """How far each pair of numbers turns from one position to the next, in radians.
 
-    They go round like the hands of a clock, each slower than the last. For eight
-    numbers it is 1, 0.1, 0.01 and 0.001.
+    They are like the hands of a clock: with eight numbers 1, 0.1, 0.01 and 0.001.
     """
     if dimensions % 2:
         raise ValueError(f"positions need pairs, and {dimensions} is odd")
-    pairs = range(dimensions // 2)
-    return [base ** (-2 * pair / dimensions) for pair in pairs]
+    return [base ** (-first / dimensions) for first in range(0, dimensions, 2)]
 
 
 def sinusoid(position: int, dimensions: int) -> Vector:
@@ -190,8 +186,7 @@ def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     """Rotary positions: turn queries and keys, the further the later they stand.
 
     A dot product compares directions. If both arrows are turned alike, it stays the
-    same. So it depends on the distance alone: "three tokens back" is the same on every
-    page.
+    same. So the distance alone counts: "three back" is the same on every page.
 
     >>> rng = random.Random(0)
     >>> query, key = ([rng.gauss(0, 1) for _ in range(8)] for _ in "qk")
@@ -202,8 +197,7 @@ def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     from 105 to 102: -0.978
     from 5 to 1: -0.001
 
-    Su et al. 2021. The token's vector stays clean, for only queries and keys are
-    turned.
+    Su et al. 2021. Values are not turned, so what a token has to tell stays clean.
     """
     angles = [position * speed for speed in speeds(len(vector), base)]
     return turn(vector, angles)
@@ -226,9 +220,8 @@ def sliding_window(position: int, size: int) -> int:
 
 # %% Staying in range
 # A token's vector is a notebook that goes from block to block. Each adds what it finds
-# and replaces nothing, which is called a residual connection. But sums grow. So before
-# a block reads the notebook, or after it wrote, the numbers are brought to a standard
-# size.
+# and replaces nothing: a residual connection. But sums grow. So before a block reads the
+# notebook, or after it wrote, a norm brings the numbers to a standard size.
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
     """Scale the numbers to a mean square of 1, and give each a weight that was learned.
@@ -321,8 +314,8 @@ class Settings:
         asked = self.key_value_heads or self.heads
         whole = self.head_dim or self.dimensions % max(1, self.heads) == 0
         if self.heads < 1 or self.heads % asked or not whole:
-            raise ValueError(f"{self.dimensions} dimensions, {self.heads} heads, "
-                             f"{asked} that are asked: not evenly divided")
+            sizes = [self.dimensions, self.heads, asked]
+            raise ValueError(f"these sizes can't be evenly divided: {sizes}")
         self.key_value_heads = asked
         self.head_dim = self.head_dim or self.dimensions // self.heads
 
@@ -332,8 +325,7 @@ class Block:
     """One layer: its settings, its weights, and what it does with a token's vector.
 
     A norm is a list: its weights and, for `layer_norm`, biases. `feed_forward` lists
-    what the function of that name takes. The cache keeps keys and values, per head
-    asked.
+    what the function of that name takes. `cache` has keys and values for each head.
     """
     settings: Settings
     attention_norm: list[Vector]
@@ -398,8 +390,7 @@ class Transformer:
     """The whole model: embeddings, blocks, a last norm, and a score for every token.
 
     `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings
-    do both jobs ("tied"). `positions` is a table of vectors to add, if nothing is
-    rotated.
+    do both jobs ("tied"). `positions` is a table of vectors to add, or None.
     """
     settings: Settings
     embeddings: Matrix
@@ -414,9 +405,8 @@ class Transformer:
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the one that follows `ids`.
 
-        As in lesson 3, so lesson 4's `generate` takes a transformer as it is. Only the last
-        token needs the output matrix. What these ids have in common with the last ones is
-        not read again.
+        Lesson 4's `generate` takes it as it takes lesson 3's. Only the last token needs the
+        output matrix. What these ids share with the last ones is not read again.
 
         Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
@@ -489,15 +479,13 @@ TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 #     found    the id that should come next       (block 2 writes it)
 #     one      always 1
 #
-# In block 1 each token looks one back, and copies the `now` from there into its
-# `before`. All keys are alike but for the rotation; the query is the key turned back by
-# one step.
+# In block 1 each token looks one back, and copies the `now` from there into `before`. All
+# keys are alike but for the rotation; the query is the key turned back by one step.
 #
-# In block 2 each token looks for its own `now` in every `before`, and copies the `now`
-# of that token into `found`. With b bits the same id scores b, and another b - 2 or
-# less. The start of the text scores b - 1, and its `now` has no bits. So who finds
-# nothing looks there, and learns nothing. Real LLMs have such a place, too: an
-# "attention sink".
+# In block 2 each token looks for its own `now` in every `before`, and copies the `now` of
+# that token into `found`. With b bits the same id scores b, another at most b - 2. The
+# start of the text scores b - 1, and its `now` has no bits: who finds nothing looks there
+# and learns nothing. Real LLMs have such a place, too, an "attention sink".
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     """A transformer that looks for the last time a token was there, and what followed.
@@ -526,8 +514,8 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     >>> tokenizer, model = course_model()
     >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
     >>> text = " green sister fast window red house green"
-    >>> for either in (head, model):
-    ...     new = generate(either, tokenizer, text, max_new_tokens=5, temperature=0)
+    >>> for each in (head, model):
+    ...     new = generate(each, tokenizer, text, max_new_tokens=5, temperature=0)
     ...     print("".join(new))
      sister fast window red house
     . "The sky is
@@ -568,8 +556,8 @@ def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: 
 
     wide, high = settings.dimensions, settings.head_dim
     norm = [[math.sqrt(squares / wide)] * wide]     # all vectors are of one length, so this undoes the norm
-    copy = fill(high, wide, {(place, place): 1.0 for place in range(wide // 3)})
-    paste = fill(wide, high, {(target + place, place): 1.0 for place in range(wide // 3)})
+    copy = fill(high, wide, {(row, row): 1.0 for row in range(wide // 3)})
+    paste = fill(wide, high, {(target + row, row): 1.0 for row in range(wide // 3)})
     nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
     query, key = fill(high, wide, queries), fill(high, wide, keys)
     return Block(settings, norm, query, key, copy, paste, norm, nothing)
@@ -605,7 +593,7 @@ class Mixture:
         found = softmax(self.head.logits(ids))
         share = self.share if max(found) > 0.5 else 0.0
         mixed = [(1 - share) * x + share * y for x, y in zip(likely, found)]
-        return [math.log(probability) for probability in mixed]
+        return [math.log(max(probability, 1e-300)) for probability in mixed]
 
 
 # %% Never compute twice
@@ -636,9 +624,9 @@ def multiplications(model: Transformer, position: int) -> int:
     """
     count = 0
     for block in model.blocks:
-        parts = [block.query, block.key, block.value, block.output]
-        parts += block.feed_forward
-        count += sum(len(part.matrix) * len(part.matrix[0]) for part in parts)
+        heads = [block.query, block.key, block.value, block.output]
+        for part in heads + block.feed_forward:
+            count += len(part.matrix) * len(part.matrix[0])
         in_sight = position + 1 - block.settings.first_visible(position)
         count += 2 * in_sight * block.settings.heads * block.settings.head_dim
     return count
@@ -679,7 +667,7 @@ def exercise_3(answer: list[Vector]) -> str:
         weights = attention_weights(rotate(answer[0], position), keys)
         if weights[-3] <= 0.9:
             back = position - weights.index(max(weights))
-            return f"At {position} it looks {back} back, and two back with {weights[-3]:.2f}. How did block 1 do it?"
+            return f"At {position} it looks {back} back, and two back only {weights[-3]:.2f}. See block 1."
     return "Yes: two back, from everywhere."
 
 
