@@ -133,7 +133,7 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
 
     A softmax makes one choice. But "he" wants to know who it is, and also what he does,
     and one look brings home the mean, which is neither. So several heads look, each
-    with its piece of query, key and value. A fourth matrix, the output, mixes the finds.
+    with its piece of query, key and value. A fourth matrix, the output, mixes it all.
     """
     starts = range(0, len(vector), head_dim)
     return [vector[start:start + head_dim] for start in starts]
@@ -156,17 +156,16 @@ def sinusoid(position: int, dimensions: int) -> Vector:
 
     Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" give
     the same. So in 2017 a vector for its place was added to that of each token. (GPT-2
-    has learned a table of such vectors instead, and can't go beyond its last row.)
+    has learned a table of such vectors instead, and can't go beyond its last row.) Here
+    is what one brings home without positions, and with them:
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
-    >>> for words in ([dog, bites, man], [man, bites, dog]):
-    ...     places = [sinusoid(place, dimensions=2) for place in range(3)]
-    ...     for text in (words, [add(*pair) for pair in zip(words, places)]):
-    ...         print([round(x, 2) for x in attention([1.0, 1.0], text, text)])
-    [1.14, 1.29]
-    [1.71, 1.38]
-    [1.14, 1.29]
-    [1.37, 2.01]
+    >>> for text in ([dog, bites, man], [man, bites, dog]):
+    ...     placed = [add(text[at], sinusoid(at, dimensions=2)) for at in range(3)]
+    ...     print([round(x, 2) for x in attention([1.0, 1.0], text, text)],
+    ...           [round(x, 2) for x in attention([1.0, 1.0], placed, placed)])
+    [1.14, 1.29] [1.71, 1.38]
+    [1.14, 1.29] [1.37, 2.01]
     """
     angles = [position * speed for speed in speeds(dimensions)]
     return [wave(angle) for angle in angles for wave in (math.sin, math.cos)]
@@ -214,14 +213,14 @@ def whole_text(position: int) -> int:
 
 
 def sliding_window(position: int, size: int) -> int:
-    """The same, if only the last `size` are in sight. These have looked back, too."""
+    """The same if only the last `size` are in sight. Through them it hears of others."""
     return max(0, position - size + 1)
 
 
 # %% Staying in range
 # A token's vector is a notebook that goes from block to block. Each adds what it finds
-# and replaces nothing: a residual connection. But sums grow. So before a block reads the
-# notebook, or after it wrote, a norm brings the numbers to a standard size.
+# and replaces nothing: a residual connection. But sums grow, so before a block reads or
+# after it wrote, a norm brings the numbers to a standard size.
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
     """Scale the numbers to a mean square of 1, and give each a weight that was learned.
@@ -314,8 +313,8 @@ class Settings:
         asked = self.key_value_heads or self.heads
         whole = self.head_dim or self.dimensions % max(1, self.heads) == 0
         if self.heads < 1 or self.heads % asked or not whole:
-            sizes = [self.dimensions, self.heads, asked]
-            raise ValueError(f"these sizes can't be evenly divided: {sizes}")
+            raise ValueError(f"{self.heads} heads can't share {self.dimensions} "
+                             f"dimensions or {asked} key_value_heads evenly")
         self.key_value_heads = asked
         self.head_dim = self.head_dim or self.dimensions // self.heads
 
@@ -341,7 +340,7 @@ class Block:
         parts = self.query, self.key, self.value
         rows = [len(part.matrix) for part in parts]
         if rows != [self.settings.heads * size, asked * size, asked * size]:
-            raise ValueError(f"query, key, value: {rows} rows do not fit")
+            raise ValueError(f"query, key, value: {rows} rows don't fit")
         self.cache = [([], []) for _ in range(asked)]
 
     def attend(self, vector: Vector, position: int) -> Vector:
@@ -405,8 +404,8 @@ class Transformer:
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the one that follows `ids`.
 
-        Lesson 4's `generate` takes it as it takes lesson 3's. Only the last token needs the
-        output matrix. What these ids share with the last ones is not read again.
+        Lesson 4's `generate` takes it like lesson 3's. Only the last token needs the output
+        matrix. What these ids share with the last ones is not read again.
 
         Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
@@ -479,13 +478,13 @@ TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 #     found    the id that should come next       (block 2 writes it)
 #     one      always 1
 #
-# In block 1 each token looks one back, and copies the `now` from there into `before`. All
-# keys are alike but for the rotation; the query is the key turned back by one step.
+# In block 1 each token looks one back, and copies the `now` from there into `before`.
+# All keys are alike but for the rotation; the query is the key turned back by one step.
 #
-# In block 2 each token looks for its own `now` in every `before`, and copies the `now` of
-# that token into `found`. With b bits the same id scores b, another at most b - 2. The
-# start of the text scores b - 1, and its `now` has no bits: who finds nothing looks there
-# and learns nothing. Real LLMs have such a place, too, an "attention sink".
+# In block 2 each token looks for its own `now` in every `before`, and copies the `now`
+# of that token into `found`. With b bits the same id scores b, another at most b - 2.
+# The start of the text scores b - 1, and its `now` has no bits: who finds nothing looks
+# there and learns nothing. Real LLMs have such a place, too, an "attention sink".
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     """A transformer that looks for the last time a token was there, and what followed.
@@ -550,7 +549,7 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
 
 
 def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: int) -> Block:
-    """A block with these entries, (row, column) → number, that copies the `now` it looks at to `target`."""
+    """A block with these entries, {(row, column): number}, that copies `now` from where it looks to `target`."""
     def fill(rows: int, columns: int, entries: dict[tuple[int, int], float]) -> Linear:
         return Linear([[entries.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
 

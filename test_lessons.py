@@ -1255,7 +1255,7 @@ def test_grouped_queries_are_shared_heads():
 
 def test_what_does_not_fit_together_is_said():
     for sizes in ((12, 5), (12, 0), (12, 4, 3), (12, -1), (12, 2, 4)):
-        with pytest.raises(ValueError, match="evenly divided"):
+        with pytest.raises(ValueError, match="evenly"):
             five.Settings(*sizes)
     settings = five.Settings(8, heads=2)
     square, wide = five.Linear([[0.0] * 8] * 8), five.Linear([[0.0] * 8] * 9)
