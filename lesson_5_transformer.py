@@ -1,0 +1,739 @@
+"""Lesson 5: the transformer. Every token looks back, and takes what it needs.
+
+Lesson 4 made a model write. But it forgets: two stories that end alike are one to it.
+
+>>> tokenizer, model = course_model()
+>>> for who in ("The fisherman", "The teacher"):
+...     text = who + " put on an old coat and went out to the"
+...     new = generate(model, tokenizer, text, max_new_tokens=2, temperature=0)
+...     print(text + "".join(new))
+The fisherman put on an old coat and went out to the sea.
+The teacher put on an old coat and went out to the sea.
+
+To show it more tokens is not enough, for how much one counts depends on how far back it
+stands, and not on what it is. You want it to look back and to pick. That is attention,
+and you know its parts: a dot product, a softmax, a sum. In 2017 Vaswani and others
+built a model of little else ("Attention is all you need"). GPT-2, Llama and Mistral are
+that model with other settings. It stands between lesson 3's vectors and lesson 4's
+draw:
+
+    ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
+"""
+
+import math
+import os
+import random
+import sys
+from dataclasses import dataclass
+from functools import partial
+from typing import Callable, Optional
+
+sys.path.append(os.path.dirname(sys.argv[0]))
+
+from stage import run_lesson, staircase, visible
+from lesson_1_tokens import corpus_stories
+from lesson_2_coding_tokenizer import Tokenizer, course_tokenizer
+from lesson_3_embeddings import (EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot,
+                                 lookup, story_ids)
+from lesson_4_sampling import generate, softmax
+
+
+# %% Attention
+# To pick is to choose by content: not "three tokens back", but "the one that is a
+# person". A dict does that, if a key equals the query. Attention is a soft dict: every
+# key matches a little, and the better it matches, the more of its value you get.
+
+def attention_weights(query: Vector, keys: Matrix) -> Vector:
+    """How much a query looks at each key, as shares of 1: softmax of the dot products.
+
+    A "he" looks for a person. Persons have a 4 in the first place of their keys:
+
+    >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]     # Tom, likes, cars
+    >>> [round(weight, 3) for weight in attention_weights([3.0, 0.0], keys)]
+    [1.0, 0.0, 0.0]
+
+    Why the root? The dot product of D random numbers grows with the root of D, and in a
+    large model softmax would choose too harshly.
+    """
+    scale = math.sqrt(len(query))
+    return softmax([dot(query, key) / scale for key in keys])
+
+
+def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
+    """Look at all keys, and bring home a mix of their values. That is all.
+
+    Nobody said where Tom stands; he was found by what he is. If there are two persons,
+    the look is shared, and "he" brings home the mean of what both have to tell:
+
+    >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
+    >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
+    >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
+    [20.0, 1.5]
+
+    When every token of a text asks, a picture shows who looks at whom. A full block is
+    a whole look, a lighter one a part. "likes" asks nothing, so it looks at all alike:
+
+    >>> queries = [[3.0, 0.0], [0.0, 0.0], [3.0, 0.0], [3.0, 0.0]]
+    >>> looks = [attention_weights(query, keys[:place + 1])
+    ...          for place, query in enumerate(queries)]
+    >>> print(staircase(["Tom", "likes", "Anna", "he"], looks))
+    ██ Tom
+    ▒▒▒▒ likes
+    ▒▒. ▒▒ Anna
+    ▒▒. ▒▒. he
+
+    Nobody looks ahead, so the upper half is missing: the model is "causal". It predicts
+    the next token, and if it saw that it would just copy it. So what a token has found
+    stays right, whatever comes after it.
+    """
+    weights = attention_weights(query, keys)
+    return [dot(weights, column) for column in zip(*values)]
+
+
+# %% Query, key and value
+# A token has one vector and needs three: to ask, to be found, to tell. Three matrices
+# make them. Were they one, each token would match itself best. But the word "barks"
+# looks for a dog, and not for another "barks".
+
+def times(matrix: Matrix, vector: Vector) -> Vector:
+    """A matrix times a vector: each row asks a question, and the answers are a vector.
+
+    Say that a token has two numbers: a person? a verb? With this matrix for its query,
+    the verb "sleeps" asks for a person:
+
+    >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
+    [5.0, 0.0]
+    """
+    if isinstance(matrix, list):
+        return [dot(row, vector) for row in matrix]
+    return matrix.times(vector)     # lesson 6 has a faster kind of matrix
+
+
+def add(a: Vector, b: Vector) -> Vector:
+    """Add two vectors, number by number."""
+    return [x + y for x, y in zip(a, b)]
+
+
+@dataclass
+class Linear:
+    """A matrix, and biases that are added to what it gives; many models have none."""
+    matrix: Matrix
+    biases: Optional[Vector] = None
+
+    def __call__(self, vector: Vector) -> Vector:
+        result = times(self.matrix, vector)
+        return result if self.biases is None else add(result, self.biases)
+
+
+def split_heads(vector: Vector, head_dim: int) -> Matrix:
+    """Cut a vector into pieces of head_dim numbers, one for each head.
+
+    >>> split_heads([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], head_dim=2)
+    [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+    A softmax makes one choice. But "he" wants to know who it is, and also what he does,
+    and one look brings home the mean, which is neither. So several heads look, each
+    with its piece of query, key and value. A fourth matrix, the output, mixes it all.
+    """
+    starts = range(0, len(vector), head_dim)
+    return [vector[start:start + head_dim] for start in starts]
+
+
+# %% Where does a token stand?
+
+def speeds(dimensions: int, base: float = 10000.0) -> Vector:
+    """How far each pair of numbers turns from one position to the next, in radians.
+
+    They are like the hands of a clock: with eight numbers 1, 0.1, 0.01 and 0.001.
+    """
+    if dimensions % 2:
+        raise ValueError(f"positions need pairs, and {dimensions} is odd")
+    return [base ** (-first / dimensions) for first in range(0, dimensions, 2)]
+
+
+def sinusoid(position: int, dimensions: int) -> Vector:
+    """The position as a vector: sine and cosine of each hand of the clock.
+
+    Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" give
+    the same. So in 2017 a vector for its place was added to that of each token. (GPT-2
+    has learned a table of such vectors instead, and can't go beyond its last row.) Here
+    is what one brings home without positions, and with them:
+
+    >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
+    >>> for text in ([dog, bites, man], [man, bites, dog]):
+    ...     placed = [add(text[at], sinusoid(at, dimensions=2)) for at in range(3)]
+    ...     print([round(x, 2) for x in attention([1.0, 1.0], text, text)],
+    ...           [round(x, 2) for x in attention([1.0, 1.0], placed, placed)])
+    [1.14, 1.29] [1.71, 1.38]
+    [1.14, 1.29] [1.37, 2.01]
+    """
+    angles = [position * speed for speed in speeds(dimensions)]
+    return [wave(angle) for angle in angles for wave in (math.sin, math.cos)]
+
+
+def turn(vector: Vector, angles: Vector) -> Vector:
+    """Turn pairs of numbers like arrows on paper; number i is paired with i + D/2."""
+    half = len(vector) // 2
+    turned = []
+    for x, y, angle in zip(vector[:half], vector[half:], angles):
+        turned.append((x * math.cos(angle) - y * math.sin(angle),
+                       x * math.sin(angle) + y * math.cos(angle)))
+    return [x for x, y in turned] + [y for x, y in turned]
+
+
+def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
+    """Rotary positions: turn queries and keys, the further the later they stand.
+
+    A dot product compares directions. If both arrows are turned alike, it stays the
+    same. So the distance alone counts: "three back" is the same on every page.
+
+    >>> rng = random.Random(0)
+    >>> query, key = ([rng.gauss(0, 1) for _ in range(8)] for _ in "qk")
+    >>> for here, there in ((5, 2), (105, 102), (5, 1)):
+    ...     score = dot(rotate(query, here), rotate(key, there))
+    ...     print(f"from {here} to {there}: {score:.3f}")
+    from 5 to 2: -0.978
+    from 105 to 102: -0.978
+    from 5 to 1: -0.001
+
+    Su et al. 2021. Values are not turned, so what a token has to tell stays clean.
+    """
+    angles = [position * speed for speed in speeds(len(vector), base)]
+    return turn(vector, angles)
+
+
+def no_position(vector: Vector, position: int) -> Vector:
+    """Leave a query or key as it is: positions were added to the embeddings."""
+    return vector
+
+
+def whole_text(position: int) -> int:
+    """The first position that a token may look at: the beginning."""
+    return 0
+
+
+def sliding_window(position: int, size: int) -> int:
+    """The same if only the last `size` are in sight. Through them it hears of others."""
+    return max(0, position - size + 1)
+
+
+# %% Staying in range
+# A token's vector is a notebook that goes from block to block. Each adds what it finds
+# and replaces nothing: a residual connection. But sums grow, so before a block reads or
+# after it wrote, a norm brings the numbers to a standard size.
+
+def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
+    """Scale the numbers to a mean square of 1, and give each a weight that was learned.
+
+    >>> normed = rms_norm([3.0, 4.0], weights=[1.0, 1.0], epsilon=1e-5)
+    >>> [round(number, 3) for number in normed]
+    [0.849, 1.131]
+    """
+    size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
+    return [x / size * weight for x, weight in zip(vector, weights)]
+
+
+def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) -> Vector:
+    """The same after a shift to a mean of 0, with biases (Ba, Kiros and Hinton 2016).
+
+    It came first. Zhang and Sennrich 2019 left the shift out, and nothing was lost.
+    """
+    mean = sum(vector) / len(vector)
+    return add(rms_norm([x - mean for x in vector], weights, epsilon), biases)
+
+
+# %% Thinking it over
+# Attention only moves and mixes. Then each token thinks alone about what it found: a
+# matrix up to more numbers, a bend, a matrix down. Without the bend, two matrices would
+# be one.
+
+relu = partial(max, 0.0)        # the bend of 2017: nothing below 0
+
+
+def gelu(x: float) -> float:
+    """GPT-2's bend, with a round corner (Hendrycks and Gimpel 2016, with tanh)."""
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)
+    return x / 2 * (1 + math.tanh(inner))
+
+
+def silu(x: float) -> float:
+    """Llama's and Mistral's bend, nearly the same; also called swish.
+
+    >>> for bend in (relu, gelu, silu):
+    ...     print([round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)])
+    [0.0, 0.0, 1.0, 3.0]
+    [-0.0, -0.16, 0.84, 3.0]
+    [-0.14, -0.27, 0.73, 2.86]
+    """
+    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # else too large
+
+
+def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable) -> Vector:
+    """Up, bend, down. With a bend a token can say "only if this and that":
+
+    >>> both, same = Linear([[1.0, 1.0]], biases=[-1.0]), Linear([[1.0]])
+    >>> for vector in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
+    ...     print(vector, feed_forward(vector, both, same, relu))
+    [1.0, 0.0] [0.0]
+    [0.0, 1.0] [0.0]
+    [1.0, 1.0] [1.0]
+    """
+    return down([activation(x) for x in up(vector)])
+
+
+def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
+                       activation: Callable) -> Vector:
+    """The same, and a gate says how much of each number passes (Shazeer 2020)."""
+    return down([activation(x) * y for x, y in zip(gate(vector), up(vector))])
+
+
+# %% The block, and the stack
+
+@dataclass
+class Settings:
+    """The choices in which one transformer differs from another: sizes and functions.
+
+    `heads` ask, and `key_value_heads` are asked; if these are fewer, neighbouring heads
+    share one ("grouped queries"). What does not divide evenly is a ValueError.
+    """
+    dimensions: int                             # of a token's vector
+    heads: int = 1
+    key_value_heads: Optional[int] = None       # None: as many as heads
+    head_dim: Optional[int] = None              # None: dimensions / heads
+    norm: Callable = rms_norm
+    norm_first: bool = True                     # or after each part of a block
+    epsilon: float = 1e-5
+    query_at: Callable = rotate                 # (query, position) → query
+    key_at: Callable = rotate
+    first_visible: Callable = whole_text        # position → position
+    feed_forward: Callable = gated_feed_forward
+    activation: Callable = silu
+
+    def __post_init__(self) -> None:
+        asked = self.key_value_heads or self.heads
+        whole = self.head_dim or self.dimensions % max(1, self.heads) == 0
+        if self.heads < 1 or self.heads % asked or not whole:
+            raise ValueError(f"{self.heads} heads can't share {self.dimensions} "
+                             f"dimensions or {asked} key_value_heads evenly")
+        self.key_value_heads = asked
+        self.head_dim = self.head_dim or self.dimensions // self.heads
+
+
+@dataclass
+class Block:
+    """One layer: its settings, its weights, and what it does with a token's vector.
+
+    A norm is a list: its weights and, for `layer_norm`, biases. `feed_forward` lists
+    what the function of that name takes. `cache` has keys and values for each head.
+    """
+    settings: Settings
+    attention_norm: list[Vector]
+    query: Linear
+    key: Linear
+    value: Linear
+    output: Linear
+    feed_forward_norm: list[Vector]
+    feed_forward: list
+
+    def __post_init__(self) -> None:
+        asked, size = self.settings.key_value_heads, self.settings.head_dim
+        parts = self.query, self.key, self.value
+        rows = [len(part.matrix) for part in parts]
+        if rows != [self.settings.heads * size, asked * size, asked * size]:
+            raise ValueError(f"query, key, value: {rows} rows don't fit")
+        self.cache = [([], []) for _ in range(asked)]
+
+    def attend(self, vector: Vector, position: int) -> Vector:
+        """Put the new keys and values into the cache, and look back with every head."""
+        settings, found, self.looks = self.settings, [], []
+        parts = self.query, self.key, self.value
+        queries, new_keys, new_values = (
+            split_heads(part(vector), settings.head_dim) for part in parts)
+        for (keys, values), key, value in zip(self.cache, new_keys, new_values):
+            keys.append(settings.key_at(key, position))
+            values.append(value)
+        first = settings.first_visible(position)
+        for head, query in enumerate(queries):
+            shared = head * settings.key_value_heads // settings.heads
+            keys, values = self.cache[shared]
+            look = settings.query_at(query, position), keys[first:]
+            found += attention(*look, values[first:])
+            self.looks.append(look)     # to be drawn
+        return self.output(found)
+
+    def think(self, vector: Vector, position: int) -> Vector:
+        """The feed-forward layer, which is the same at every position."""
+        activation = self.settings.activation
+        return self.settings.feed_forward(vector, *self.feed_forward, activation)
+
+    def step(self, vector: Vector, position: int) -> Vector:
+        """Look back and think, and add both to the vector.
+
+        In 2017 the norm came last, and rescaled the sum each time. If it comes first,
+        only what a part reads is rescaled, and a stack of a hundred blocks can learn.
+        """
+        norm, epsilon = self.settings.norm, self.settings.epsilon
+        for part, weights in ((self.attend, self.attention_norm),
+                              (self.think, self.feed_forward_norm)):
+            if self.settings.norm_first:
+                read = norm(vector, *weights, epsilon)
+                vector = add(vector, part(read, position))
+            else:
+                vector = add(vector, part(vector, position))
+                vector = norm(vector, *weights, epsilon)
+        return vector
+
+
+@dataclass
+class Transformer:
+    """The whole model: embeddings, blocks, a last norm, and a score for every token.
+
+    `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings
+    do both jobs ("tied"). `positions` is a table of vectors to add, or None.
+    """
+    settings: Settings
+    embeddings: Matrix
+    blocks: list[Block]
+    last_norm: Optional[list[Vector]] = None
+    output: Optional[Matrix] = None
+    positions: Optional[Matrix] = None
+
+    def __post_init__(self) -> None:
+        self.ids = []       # the text that the caches remember
+
+    def logits(self, ids: list[int]) -> Vector:
+        """One score per token of the vocabulary, for the one that follows `ids`.
+
+        Lesson 4's `generate` takes it like lesson 3's. Only the last token needs the output
+        matrix. What these ids share with the last ones is not read again.
+
+        Raises ValueError for no ids, for an id without a row, and for too many ids.
+        """
+        if not ids:
+            raise ValueError("there must be at least one token to go on from")
+        self.keep_beginning(ids)
+        for position in range(len(self.ids), len(ids)):
+            vector = self.embed(ids[position], position)
+            for block in self.blocks:
+                vector = block.step(vector, position)
+            self.ids.append(ids[position])
+        if self.last_norm is not None:
+            norm, epsilon = self.settings.norm, self.settings.epsilon
+            vector = norm(vector, *self.last_norm, epsilon)
+        output = self.embeddings if self.output is None else self.output
+        return times(output, vector)
+
+    def embed(self, id: int, position: int) -> Vector:
+        """The vector with which a token begins."""
+        vector, = lookup(self.embeddings, [id])
+        if self.positions is None:
+            return vector
+        if position >= len(self.positions):
+            raise ValueError(f"there are only {len(self.positions)} positions")
+        return add(vector, self.positions[position])
+
+    def keep_beginning(self, ids: list[int]) -> None:
+        """Forget all but the beginning that these ids share with the last ones."""
+        same, longest = 0, min(len(ids) - 1, len(self.ids))
+        while same < longest and ids[same] == self.ids[same]:
+            same += 1
+        del self.ids[same:]
+        for block in self.blocks:
+            for keys, values in block.cache:
+                del keys[same:], values[same:]
+
+
+# %% Transformer vs Mistral
+# Learn once, create any LLM: three models of three ages are three columns of settings
+# for one class. Two rows more are weights that are there or not. Mistral's `Linear`s
+# have no biases, for these bring little. And its output is a matrix of its own; 2017
+# and GPT-2 tied it to the embeddings, to save weights.
+
+CHOICES = {     # 2017         GPT-2         Mistral 7B      why it changed
+    "dimensions": (512,         768,          4096),
+    "heads":      (8,           12,           32),
+    "key_value_heads": (8,      12,           8),           # a smaller cache
+    "norm":       (layer_norm,  layer_norm,   rms_norm),    # less work
+    "norm_first": (False,       True,         True),        # deep stacks learn
+    "query_at":   (no_position, no_position,  rotate),      # distance counts;
+    "key_at":     (no_position, no_position,  rotate),      # others add it
+    "first_visible": (whole_text, whole_text,
+                      partial(sliding_window, size=4096)),  # less work
+    "feed_forward": (feed_forward, feed_forward,
+                     gated_feed_forward),                   # learns more
+    "activation": (relu,        gelu,         silu)}        # a slope below 0
+FAMILIES = [Settings(**dict(zip(CHOICES, column)))
+            for column in zip(*CHOICES.values())]
+TRANSFORMER, GPT_2, MISTRAL = FAMILIES
+
+
+# %% Set by hand
+# Write the weights down yourself, and a transformer is no secret any more. This one
+# does what every LLM learns early on: it finds "A B" in the text so far, and after the
+# next "A" it says "B". A token's vector has four parts. Ids are in binary, with -1 for
+# 0, so that the dot product of two ids is highest if they are the same.
+#
+#     now      the id of this token
+#     before   the id of the token before it      (block 1 writes it)
+#     found    the id that should come next       (block 2 writes it)
+#     one      always 1
+#
+# In block 1 each token looks one back, and copies the `now` from there into `before`.
+# All keys are alike but for the rotation; the query is the key turned back by one step.
+#
+# In block 2 each token looks for its own `now` in every `before`, and copies the `now`
+# of that token into `found`. With b bits the same id scores b, another at most b - 2.
+# The start of the text scores b - 1, and its `now` has no bits: who finds nothing looks
+# there and learns nothing. Real LLMs have such a place, too, an "attention sink".
+
+def induction_head(vocab_size: int, start: int = 0) -> Transformer:
+    """A transformer that looks for the last time a token was there, and what followed.
+
+    `start` is the id with which texts begin. Of three tokens that come twice, each
+    looks the second time at the one that followed the first time:
+
+    >>> ids, looks = [0, 7, 33, 58, 7, 33, 58], []
+    >>> head = induction_head(vocab_size=100, start=0)
+    >>> for count in range(1, 8):
+    ...     logits = head.logits(ids[:count])
+    ...     looks += [attention_weights(*look) for look in head.blocks[1].looks]
+    >>> print(staircase(["start", "7", "33", "58", "7", "33", "58"], looks))
+    ██ start
+    ██. 7
+    ██. . 33
+    ██. . . 58
+    . . ██. . 7
+    . . . ██. . 33
+    . . . . ██. . 58
+    >>> logits.index(max(logits))
+    7
+
+    It goes on with texts that nobody ever wrote. Lesson 3's model has no chance there:
+
+    >>> tokenizer, model = course_model()
+    >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
+    >>> text = " green sister fast window red house green"
+    >>> for each in (head, model):
+    ...     new = generate(each, tokenizer, text, max_new_tokens=5, temperature=0)
+    ...     print("".join(new))
+     sister fast window red house
+    . "The sky is
+    """
+    bits = max(2, (vocab_size - 1).bit_length())
+    codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)]
+             for id in range(vocab_size)]
+    size, pairs, sharp = bits + 1, bits + 6, 200_000.0
+    before, found, one = size, 2 * size, 3 * size
+    at = partial(rotate, base=10.0 ** pairs)    # pair i turns by 1/10^i a step
+    settings = Settings(one + 1, head_dim=2 * pairs, epsilon=0.0,
+                        query_at=at, key_at=at)
+    # Block 1: pairs 0 to 3 turn fast enough to tell one step back from two.
+    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)
+    keys = {(row, one): x for row, x in enumerate(key)}
+    queries = {(row, one): sharp * x for row, x in enumerate(at(key, -1))}
+    look_back = _block(settings, size, queries, keys, before)
+    # Block 2: pairs from 5 on hardly turn. They compare ids, and the last of them finds
+    # the start. Pair 3 takes off a little per step back, so that the latest match wins.
+    queries = {(5 + bit, bit): sharp for bit in range(bits)}
+    keys = {(5 + bit, before + bit): 1.0 for bit in range(bits)}
+    queries[5 + bits, one] = sharp * (bits - 1) / math.sqrt(bits)
+    queries[3 + pairs, one] = sharp * 0.9
+    keys[5 + bits, bits] = keys[3, one] = 1.0
+    look_up = _block(settings, 2 * size, queries, keys, found)
+    embeddings = [code + [0.0] * (2 * size + 1) + [1.0] for code in codes]
+    embeddings[start][:size] = [0.0] * bits + [math.sqrt(bits)]
+    output = [[0.0] * found + [10 * x for x in code] + [0.0] * 2
+              for code in codes]
+    return Transformer(settings, embeddings, [look_back, look_up],
+                       last_norm=[[1.0] * (one + 1)], output=output)
+
+
+def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: int) -> Block:
+    """A block with these entries, {(row, column): number}, that copies `now` from where it looks to `target`."""
+    def fill(rows: int, columns: int, entries: dict[tuple[int, int], float]) -> Linear:
+        return Linear([[entries.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
+
+    wide, high = settings.dimensions, settings.head_dim
+    norm = [[math.sqrt(squares / wide)] * wide]     # all vectors are of one length, so this undoes the norm
+    copy = fill(high, wide, {(row, row): 1.0 for row in range(wide // 3)})
+    paste = fill(wide, high, {(target + row, row): 1.0 for row in range(wide // 3)})
+    nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
+    query, key = fill(high, wide, queries), fill(high, wide, keys)
+    return Block(settings, norm, query, key, copy, paste, norm, nothing)
+
+
+# %% What looking back is worth
+
+@dataclass
+class Mixture:
+    """A model, and a head that gets a share of the trust where it finds something.
+
+    Is looking back worth anything? Bits per byte on the stories held out will tell:
+
+    >>> tokenizer, model = course_model()
+    >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
+    >>> seen, held_out = corpus_stories()
+    >>> alone = bits_per_byte(model, tokenizer, held_out, every=4)
+    >>> mixed = bits_per_byte(Mixture(model, head), tokenizer, held_out, every=4)
+    >>> 0.02 < alone - mixed < 0.06
+    True
+
+    About 1.74 bits become 1.71, by one head that was never trained: a story comes back
+    to its people and things, and lesson 3's model has forgotten them by then. A real
+    LLM has hundreds of heads, and each has learned what to look for.
+    """
+    model: EmbeddingModel
+    head: Transformer
+    share: float = 0.08
+
+    def logits(self, ids: list[int]) -> Vector:
+        """The logarithms of the mixed probabilities; softmax turns them back."""
+        likely = softmax(self.model.logits(ids))
+        found = softmax(self.head.logits(ids))
+        share = self.share if max(found) > 0.5 else 0.0
+        mixed = [(1 - share) * x + share * y for x, y in zip(likely, found)]
+        return [math.log(max(probability, 1e-300)) for probability in mixed]
+
+
+# %% Never compute twice
+
+def multiplications(model: Transformer, position: int) -> int:
+    """Count what the blocks multiply for the token at one position, with the cache.
+
+    Every weight once, and a key and a value of each token in sight. These stay as they
+    are, for nobody looks ahead. Without a cache the whole text would go through the
+    blocks again for each new token. To write 200 tokens it takes:
+
+    >>> head = induction_head(vocab_size=100)
+    >>> cost = [multiplications(head, position) for position in range(200)]
+    >>> print(f"{sum(cost):,} with the cache")
+    3,160,400 with the cache
+    >>> print(f"{sum(sum(cost[:end]) for end in range(1, 201)):,} without")
+    248,288,600 without
+
+    And the logits are the same to the last bit:
+
+    >>> for ids in ([0], [0, 7], [0, 7, 33], [0, 7, 33, 7]):
+    ...     logits = head.logits(ids)                   # one token more each time
+    >>> logits == induction_head(vocab_size=100).logits([0, 7, 33, 7])
+    True
+
+    Lesson 6 fills this class with weights that were learned, from the files that
+    everybody uses, adds what Llama 4 has, and makes it fast: python3 lesson_6_llama.py
+    """
+    count = 0
+    for block in model.blocks:
+        heads = [block.query, block.key, block.value, block.output]
+        for part in heads + block.feed_forward:
+            count += len(part.matrix) * len(part.matrix[0])
+        in_sight = position + 1 - block.settings.first_visible(position)
+        count += 2 * in_sight * block.settings.heads * block.settings.head_dim
+    return count
+
+
+# %% Your turn
+
+def exercise_1(answer: list[list[float]]) -> str:
+    """On paper: query 1 matches the three keys with 2, 7, 1; query 2 with 3, 3, 9; query 3 with 0, 0, 0.
+
+    Who looks at whom? Nobody looks ahead. Write three rows of weights, answer_1, into a file that begins
+    with `from lesson_5_transformer import *`: python3 lesson_5_transformer.py --check answers_5.py
+    """
+    if any(any(row[place + 1:]) for place, row in enumerate(answer)):
+        return "Somebody looks ahead: query 2 must not see key 3, however well they match."
+    if [[round(weight, 2) for weight in row if weight] for row in answer] == [[1], [0.5] * 2, [0.33] * 3]:
+        return "Yes: what one may not see is left out before the softmax, so each row adds up to 1."
+    return "Equal matches get equal weights, and each row adds up to 1. How many keys does query 1 see?"
+
+
+def exercise_2(answer: list[int]) -> str:
+    """Predict: how many numbers do the 32 blocks of Mistral 7B keep for each token that was read?
+
+    And how many would it be if each of its heads had keys and values of its own? Two whole numbers.
+    """
+    if answer == [65536, 262144]:
+        return "Yes: 4,096 tokens take half a gigabyte, at 16 bits a number. Without grouped queries, two."
+    return "In each block, for each head that is asked: a key and a value of `MISTRAL.head_dim` numbers."
+
+
+def exercise_3(answer: list[Vector]) -> str:
+    """Set a head by hand that looks two back: a query and a key of 8 numbers, the same for every token.
+
+    They will be rotated. At positions 2 to 30 the weight of the token two back must be over 0.9.
+    """
+    for position in range(2, 31):
+        keys = [rotate(answer[1], place) for place in range(position + 1)]
+        weights = attention_weights(rotate(answer[0], position), keys)
+        if weights[-3] <= 0.9:
+            back = position - weights.index(max(weights))
+            return f"At {position} it looks {back} back, and two back only {weights[-3]:.2f}. See block 1."
+    return "Yes: two back, from everywhere."
+
+
+def exercise_4(answer: Callable) -> str:
+    """Write attention for a whole text: `answer_4(queries, keys, values)`, a vector of each for every token.
+
+    It returns for each token what it brings home. Nobody looks ahead.
+    """
+    rng = random.Random(0)
+    queries, keys, values = ([[rng.gauss(0, 1) for _ in range(3)] for _ in range(7)] for _ in "qkv")
+    given = answer(queries, keys, values)
+    for place, query in enumerate(queries):
+        right = attention(query, keys[:place + 1], values[:place + 1])
+        if len(given) != 7 or max(abs(x - y) for x, y in zip(given[place], right)) > 1e-9:
+            return f"Of 7 tokens, number {place + 1} should bring home {right}. Whom may it see?"
+    return "Yes: this is what a graphics card computes for all tokens at once."
+
+
+def exercise_5(answer: Callable) -> str:
+    """For an evening: how attention learns. With the slopes that you find here one can train a transformer.
+
+    Say that the loss is dot(upstream, attention(query, keys, values)). By how much does it change if a number
+    changes a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes
+    for the query, the keys and the values, in their shapes. Begin with the values; then find out what a
+    change of one score does to all the weights.
+    """
+    rng = random.Random(0)
+    upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
+    keys, values = rows[:5], rows[5:]
+    of_query, of_keys, of_values = answer(query, keys, values, upstream)
+    for name, vectors, slopes in (("values", values, of_values), ("query", [query], [of_query]),
+                                  ("keys", keys, of_keys)):
+        for number in range(4 * len(vectors)):
+            losses, (row, place) = [], divmod(number, 4)
+            for step in (1e-5, -2e-5, 1e-5):
+                vectors[row][place] += step
+                losses.append(dot(upstream, attention(query, keys, values)))
+            right = (losses[0] - losses[1]) / 2e-5
+            if not abs(slopes[row][place] - right) < 1e-6:
+                return f"Of the {name} a slope is {slopes[row][place]:.4f}. Trying it out gives {right:.4f}."
+    return "Yes: all 44 slopes are right."
+
+
+# %% On the command line
+
+HELP = """Lesson 5: the transformer. Without a text it plays the lesson.
+  text        show what the hand-set head finds in it, and who looks at whom
+for example: python3 lesson_5_transformer.py "The dog saw a cat. The dog ran."
+"""
+
+
+def show(text: str) -> None:
+    """Who looks at whom in the last 30 tokens of a text, and what should come next for that reason."""
+    tokenizer = course_tokenizer()
+    ids = story_ids(tokenizer, [text])[:-1]
+    head, looks = induction_head(len(tokenizer), ids[0]), []
+    for place in range(len(ids)):
+        head.logits(ids[:place + 1])
+        looks += [attention_weights(*look) for look in head.blocks[1].looks]
+    found = [look.index(max(look)) for look in looks]
+    shown, names = [0, *range(max(1, len(ids) - 30), len(ids))], [tokenizer.decode([id]) for id in ids]
+    rows = [[looks[row][at] for at in shown if at <= row] for row in shown]
+    for row, line in zip(shown, staircase([names[row] for row in shown], rows).splitlines()):
+        print(line + (f"  (next: {visible(names[found[row]])})" if found[row] else ""))
+    right = sum(bool(at) and ids[at] == id for at, id in zip(found, ids[1:]))
+    print(f"The head finds something {sum(map(bool, found))} times, and {right} times this is what comes.")
+
+
+if __name__ == "__main__":
+    run_lesson(HELP, show)
