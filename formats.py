@@ -65,7 +65,7 @@ Pair = tuple[int, int]
 @dataclass(frozen=True)
 class Rules:
     """What a tokenizer.json prescribes beside its tokens and merges."""
-    patterns: tuple[str, ...] = (GPT2_PATTERN,)     # split by the first, then each part by the second, and so on
+    patterns: tuple[str, ...] = (GPT2_PATTERN,)     # by the first, then each part by the second, and so on
     nfc: bool = False       # is é to be one character, never e and an accent?
     ignore_merges: bool = False     # is a word that is a token taken as it is?
     always: frozenset[str] = frozenset()        # added tokens that are cut out even if nobody allowed them
@@ -79,20 +79,23 @@ _FLAG, _ANYTHING = (False, True), object
 _BYTE_LEVEL = {"add_prefix_space": _FLAG, "trim_offsets": _FLAG, "use_regex": _FLAG}
 _AROUND = {"sep": list, "cls": list, "trim_offsets": _FLAG, "add_prefix_space": _FLAG}
 _MAY_SAY = {
-    "file": {"version": ("1.0",), "truncation": (None,), "padding": (None,), "added_tokens": _ANYTHING, "model": dict,
-             **dict.fromkeys(("normalizer", "pre_tokenizer", "post_processor", "decoder"), _ANYTHING)},
-    "model": {"type": ("BPE",), "dropout": (None, 0), "unk_token": _ANYTHING, "continuing_subword_prefix": (None, ""),
-              "end_of_word_suffix": (None, ""), "fuse_unk": (None, *_FLAG), "byte_fallback": (None, False),
-              "ignore_merges": (None, *_FLAG), "vocab": dict, "merges": list},
-    "added token": {"id": int, "content": str, "single_word": (False,), "lstrip": (False,), "rstrip": (False,),
-                    "normalized": _FLAG, "special": _FLAG},
+    "file": {"version": ("1.0",), "truncation": (None,), "padding": (None,), "model": dict, **dict.fromkeys(
+        ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"), _ANYTHING)},
+    "model": {"type": ("BPE",), "dropout": (None, 0), "unk_token": _ANYTHING, "fuse_unk": (None, *_FLAG),
+              "continuing_subword_prefix": (None, ""), "end_of_word_suffix": (None, ""),
+              "byte_fallback": (None, False), "ignore_merges": (None, *_FLAG), "vocab": dict, "merges": list},
+    "added token": {"id": int, "content": str, "single_word": (False,), "lstrip": (False,),
+                    "rstrip": (False,), "normalized": _FLAG, "special": _FLAG},
     "normalizer": {"NFC": {}},
     "pre_tokenizer": {"Split": {"pattern": dict, "behavior": ("Isolated",), "invert": (False,)},
-                      "Digits": {"individual_digits": _FLAG}, "ByteLevel": {**_BYTE_LEVEL, "add_prefix_space": (False,)}},
+                      "Digits": {"individual_digits": _FLAG},
+                      "ByteLevel": {**_BYTE_LEVEL, "add_prefix_space": (False,)}},
     "post_processor": {"TemplateProcessing": {"single": list, "pair": list, "special_tokens": dict},
                        "ByteLevel": _BYTE_LEVEL, "BertProcessing": _AROUND, "RobertaProcessing": _AROUND},
     "decoder": {"ByteLevel": _BYTE_LEVEL},
 }
+_SEQUENCES = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "post_processor": "processors",
+              "decoder": "decoders"}
 
 
 def read_tokenizer(path: Union[str, Path]) -> tuple[dict[Pair, int], dict[str, int], dict[bytes, int], Rules]:
@@ -119,13 +122,12 @@ def _read_file(file: dict) -> tuple[dict[Pair, int], dict[str, int], dict[bytes,
     _check(model, "model", "model")
     vocabulary = _read_vocabulary(model["vocab"], {token["content"] for token in added})
     special_tokens = _read_added(added, model["vocab"])
-    _steps(file.get("decoder"), "decoder", "decoders")
-    rules = Rules(patterns=_read_patterns(_steps(file.get("pre_tokenizer"), "pre_tokenizer", "pretokenizers")),
-                  nfc=bool(_steps(file.get("normalizer"), "normalizer", "normalizers")),
+    steps = {kind: _steps(file.get(kind), kind) for kind in _SEQUENCES}
+    rules = Rules(patterns=_read_patterns(steps["pre_tokenizer"]), nfc=bool(steps["normalizer"]),
                   ignore_merges=bool(model.get("ignore_merges")),
                   always=frozenset(token["content"] for token in added if not token.get("special")),
                   normalized=frozenset(token["content"] for token in added if token.get("normalized")),
-                  first_ids=_read_first_ids(_steps(file.get("post_processor"), "post_processor", "processors")))
+                  first_ids=_read_first_ids(steps["post_processor"]))
     known = chain(vocabulary.values(), special_tokens.values()) if rules.first_ids else ()
     _require({*rules.first_ids}.issubset(known), "its post_processor puts an id first that no token has")
     return _read_merges(model["merges"], model["vocab"]), special_tokens, vocabulary, rules
@@ -143,18 +145,20 @@ def _check(part: dict, name: str, kind: str, allowed: Optional[dict] = None) -> 
         rule = allowed.get(key, ())
         fits = value in rule if isinstance(rule, tuple) else isinstance(value, rule)
         if not fits or rule is int and isinstance(value, bool):
-            raise ValueError(f"{prefix}asks for {key} {str(value)[:40]!r}" + ("" if rule else ", which is not known here"))
+            unknown = "" if rule else ", which is not known here"
+            raise ValueError(f"{prefix}asks for {key} {str(value)[:40]!r}{unknown}")
 
 
-def _steps(part: Optional[dict], kind: str, key: str) -> list[dict]:
+def _steps(part: Optional[dict], kind: str) -> list[dict]:
     """A part of the file is nothing, one step, or a sequence of parts; each step is checked."""
     if part is None:
         return []
-    if part["type"] == "Sequence":
+    name, known, key = part["type"], _MAY_SAY[kind], _SEQUENCES[kind]
+    if name == "Sequence":
         _check(part, kind, kind, {"type": str, key: list})
-        return [step for inner in part[key] for step in _steps(inner, kind, key)]
-    _require(part["type"] in _MAY_SAY[kind], f"its {kind} {part['type']!r} is not one of {list(_MAY_SAY[kind])}")
-    _check(part, f"{kind} {part['type']}", kind, {"type": str, **_MAY_SAY[kind][part["type"]]})
+        return [step for inner in part[key] for step in _steps(inner, kind)]
+    _require(name in known, f"its {kind} {name!r} is not one of {list(known)}")
+    _check(part, f"{kind} {name}", kind, {"type": str, **known[name]})
     return [part]
 
 
@@ -190,7 +194,7 @@ def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     try:
         read = {(ids[left], ids[right]): ids[left + right] for left, right in pairs}
     except KeyError as error:
-        raise ValueError(f"a merge needs the token {error.args[0]!r}, which is not in its vocabulary") from None
+        raise ValueError(f"a merge needs the token {error.args[0]!r}, which its vocabulary lacks") from None
     _require(len(read) == len(merges), "it lists a merge twice")
     return read
 
@@ -200,13 +204,14 @@ def _read_added(added: list[dict], ids: dict[str, int]) -> dict[str, int]:
     taken, following = set(ids.values()), len(ids)
     for token in added:
         content, id = token["content"], token["id"]
-        _check(token, f"added token {content!r}", "added token")
-        _require(id >= 0 and content != "", f"its added token {content!r} with id {id!r} is not one")
-        _require(id not in taken or ids.get(content) == id, f"its added token {content!r} has the id of another token")
+        name = f"added token {content!r}"
+        _check(token, name, "added token")
+        _require(id >= 0 and content != "", f"its {name} with id {id!r} is not one")
+        _require(id not in taken or ids.get(content) == id, f"its {name} has the id of another token")
         _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
-                 f"its added token {content!r} is to be normalized, and is not in NFC")
-        _require(id == ids.get(content, following),
-                 f"its added token {content!r} has the id {id}, and {ids.get(content, following)} was to be next")
+                 f"its {name} is to be normalized, and is not in NFC")
+        expected = ids.get(content, following)
+        _require(id == expected, f"its {name} has the id {id}, and {expected} was to be next")
         following += content not in ids
         taken.add(id)
     return {token["content"]: token["id"] for token in added}
@@ -214,14 +219,14 @@ def _read_added(added: list[dict], ids: dict[str, int]) -> dict[str, int]:
 
 def _read_patterns(steps: list[dict]) -> tuple[str, ...]:
     """The patterns by which the text is split, one after the other; the last step makes bytes."""
-    _require(bool(steps) and steps[-1]["type"] == "ByteLevel", "its pre_tokenizer does not end with ByteLevel")
+    _require(bool(steps) and steps[-1]["type"] == "ByteLevel", "its pre_tokenizer must end with ByteLevel")
     patterns = []
     for step in steps[:-1]:
         _require(step["type"] != "ByteLevel", "its pre_tokenizer has two steps of ByteLevel")
         if step["type"] == "Digits":
             patterns.append(r"\p{N}" if step["individual_digits"] else r"\p{N}+")
         else:
-            _require(step["behavior"] == "Isolated" and list(step["pattern"]) == ["Regex"], "its Split has no Regex")
+            _require("behavior" in step and list(step["pattern"]) == ["Regex"], "its Split has no Regex")
             patterns.append(step["pattern"]["Regex"])
     patterns += [GPT2_PATTERN] if steps[-1].get("use_regex", True) else []
     for pattern in patterns:
@@ -248,7 +253,8 @@ def write_tokenizer(path: Union[str, Path], merges: dict[Pair, int], special_tok
     """Write a tokenizer.json, which Hugging Face `tokenizers` opens; takes what `read_tokenizer` gives."""
     letters = byte_letters()
     names = {id: "".join([letters[byte] for byte in token]) for token, id in vocabulary.items()}
-    names.update({id: token for token, id in special_tokens.items() if id in names})
+    special_names = {id: token for token, id in special_tokens.items()}
+    names.update({id: token for id, token in special_names.items() if id in names})
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     splits = [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
               for pattern in rules.patterns]
@@ -259,12 +265,13 @@ def write_tokenizer(path: Union[str, Path], merges: dict[Pair, int], special_tok
              "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
              "ignore_merges": rules.ignore_merges, "vocab": {name: id for id, name in names.items()},
              "merges": [f"{names[left]} {names[right]}" for left, right in merges]}
+    template = _template(rules.first_ids, {**names, **special_names})
     write_whole(path, json.dumps({
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
         "normalizer": {"type": "NFC"} if rules.nfc else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
-        "post_processor": _template(rules.first_ids, {**names, **{id: token for token, id in special_tokens.items()}})
-        if rules.first_ids else byte_level, "decoder": byte_level, "model": model,
+        "post_processor": template if rules.first_ids else byte_level,
+        "decoder": byte_level, "model": model,
     }, ensure_ascii=False, indent=1).encode("utf-8"))
 
 
@@ -273,19 +280,20 @@ def _template(first_ids: Iterable[int], names: dict[int, str]) -> dict:
     first = [{"SpecialToken": {"id": names[id], "type_id": 0}} for id in first_ids]
     text, second = ({"Sequence": {"id": letter, "type_id": place}} for place, letter in enumerate("AB"))
     tokens = {names[id]: {"id": names[id], "ids": [id], "tokens": [names[id]]} for id in first_ids}
-    return {"type": "TemplateProcessing", "single": [*first, text], "pair": [*first, text, *first, second], "special_tokens": tokens}
+    return {"type": "TemplateProcessing", "single": [*first, text], "pair": [*first, text, *first, second],
+            "special_tokens": tokens}
 
 
 @lru_cache(maxsize=1)
 def byte_letters() -> dict[int, str]:
-    """The letter that stands for each byte: 188 bytes have one of their own, the others get those from 256 on.
+    """The letter that stands for each byte: 188 have one of their own, the others get those from 256 on.
 
     >>> byte_letters()[ord("a")], byte_letters()[ord(" ")], byte_letters()[ord("\\n")]
     ('a', 'Ġ', 'Ċ')
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     moved = [byte for byte in range(256) if byte not in printable]
-    return {**{byte: chr(byte) for byte in printable}, **{byte: chr(256 + place) for place, byte in enumerate(moved)}}
+    return dict(zip(printable + moved, map(chr, [*printable, *range(256, 256 + len(moved))])))
 
 
 def letters_to_bytes(letters: str) -> bytes:
@@ -313,15 +321,14 @@ def check_names(special_tokens: dict[str, int], vocabulary: dict[bytes, int]) ->
         if _bytes_of_letters().keys() >= {*map(ord, name)}:
             same = letters_to_bytes(name)
             if same != name.encode("utf-8") or vocabulary.get(same, id) != id:
-                raise ValueError(f"the added token {name!r} would be read as byte letters, as the token {same!r}; "
-                                 "choose another")
+                raise ValueError(f"the added token {name!r} would be read as byte letters, as {same!r}")
 
 
 # %% Cut a text by the rules of its tokenizer
 
 def cut_text(text: str, special_tokens: dict[str, int], rules: Rules,
              allowed: Union[str, Iterable[str]]) -> Iterator[Union[int, list[str]]]:
-    """Cut a text as Hugging Face does: the id of each special token that is allowed, and lists of words between them.
+    """Cut a text as Hugging Face does: the ids of allowed special tokens, and lists of words between.
 
     >>> list(cut_text("The cat<end>!", {"<end>": 256}, Rules(), "all"))
     [['The', ' cat'], 256, ['!']]
@@ -363,14 +370,15 @@ def _pattern_of(names: frozenset[str]) -> "re.Pattern[str]":
 
 # %% The split patterns of tokenizers
 
-# What a pattern may be made of: what Python's re and Hugging Face's Oniguruma read in the same way, and what is
-# turned below into what re reads. All else is refused.
+# What a pattern may be made of: what Python's re and Hugging Face's Oniguruma read in the same way, and what
+# is turned below into what re reads. All else is refused.
 _ESCAPE = r"\\(?:[nrtfva]|u[0-9a-fA-F]{4}|[^\w\s]| )"
 _CATEGORY = r"\\[pP]\{\^?(?:L[ulmto]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?)\}|\\[sSdD]"
 _MEMBER = rf"(?:{_ESCAPE}|&(?!&)|\|(?!\|)|~(?!~)|[^\\\[\]&|~-])"
 _IN_CLASS = re.compile(rf"(?P<member>{_CATEGORY})|(?P<end>\])|(?P<plain>{_MEMBER}(?:-{_MEMBER})?|-(?=\]))")
 # In any case, "ss" is ß too, "fi" may be one sign, and "i" is what Turkish makes of it: these are refused.
-_ANY_CASE = r"\(\?i:(?ai:(?:\||'?(?:(?![a-z]*(?:ss|st|f[fil]|i))[a-z]+|\[[a-hj-z]+\])(?=[|)]))*)\)(?![*+{]|\(\?i)"
+_LETTERS = r"(?:(?![a-z]*(?:ss|st|f[fil]|i))[a-z]+|\[[a-hj-z]+\])"
+_ANY_CASE = rf"\(\?i:(?ai:(?:\||'?{_LETTERS}(?=[|)]))*)\)(?![*+{{]|\(\?i)"
 _QUANTIFIER = r"(?:[?*+]\??|\{\d+\}(?!\?)|\{\d+,\d*\}\??|\{,\d+\}\??)(?!\+)"
 _OUTSIDE = re.compile(rf"(?P<category>{_CATEGORY})|(?P<begin>\[\^?(?:-|(?!\])))|(?P<any>{_ANY_CASE})"
                       r"|(?P<open>\((?:\?:|\?<?[=!])?(?![?*+{]))|(?P<close>\))|(?P<line>[\^$])"
@@ -378,9 +386,9 @@ _OUTSIDE = re.compile(rf"(?P<category>{_CATEGORY})|(?P<begin>\[\^?(?:-|(?!\])))|
 _LINE_BORDERS = {"^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
 
 def compile_pattern(pattern: str, text: str) -> "re.Pattern[str]":
-    r"""Turn a split pattern into Python's `re`; its `split` cuts the text into matches and the gaps between them.
+    r"""Turn a split pattern into Python's `re`; its `split` cuts the text into matches and the gaps between.
 
-    `re` has no \p{L} for "any letter", so the class is written out, for the characters that the text may have.
+    `re` has no \p{L} for "any letter", so the class is written out for the characters that the text may have.
 
     >>> [word for word in compile_pattern(r"\p{L}+", "").split("one, two") if word]
     ['one', ', ', 'two']
@@ -396,7 +404,7 @@ def compile_pattern(pattern: str, text: str) -> "re.Pattern[str]":
 
 
 def _alphabet(text: str) -> str:
-    """Characters, in order, among which are those of the text: its own, or, if it is short, those of many texts."""
+    """Characters, in order, that include those of the text: its own, or, if it is short, many more."""
     if text.isascii():
         return _characters(0x80)
     if len(text) < 20_000:

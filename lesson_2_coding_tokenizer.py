@@ -7,7 +7,7 @@ its first word. Here you write the program that decides it: byte-pair encoding (
 
 Start with bytes, the 256 numbers that text is stored as. Find the two neighbours that
 stand side by side most often, make the pair one new token, and do it again. After a few
-hundred rounds the common words are whole, and the rare ones still in pieces:
+hundred rounds the common words are whole, and the rare ones still in pieces (· is a space):
 
              t|h|e|·|c|a|t|·|a|n|d|·|t|h|e|·|h|a|t|·|a|n|d|·|t|h|e|·|m|a|t
     a + t    t|h|e|·|c|at|·|a|n|d|·|t|h|e|·|h|at|·|a|n|d|·|t|h|e|·|m|at
@@ -41,11 +41,10 @@ sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import bar, progress, read_text, run_lesson, show_ids, show_tokens, table
 from formats import (GPT2_PATTERN, Pair, Rules, byte_letters, check_names, compile_pattern, cut_out, cut_text,
                      letters_to_bytes, read_tokenizer, write_tokenizer)
-from lesson_1_tokens import CORPUS, corpus_stories, letter_tokens, sentence_tokens, word_tokens
+from lesson_1_tokens import CORPUS, CUTTERS, corpus_stories
 
 END_OF_TEXT = "<|endoftext|>"
 COURSE_VOCAB_SIZE = 1200
-
 
 
 # %% Bytes first
@@ -269,8 +268,8 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     车      3              3  1
     🌲      4              4  1
 
-    Lesson 1 took the longest piece that fits, then the next. Why not here? This course's
-    tokenizer knows the tokens " her", "self" and " hers". The longest piece leads astray:
+    Lesson 1 took the longest piece that fits, then the next. Why not here? The tokenizer of
+    this course knows the tokens " her", "self" and " hers". The longest piece leads astray:
 
     >>> from lesson_1_tokens import subword_tokens
     >>> merges = course_tokenizer().merges
@@ -334,13 +333,16 @@ class Tokenizer:
         self.merges, self.rules = merges, rules
         self.special_tokens = special_tokens or {}
         self.first_ids = list(rules.first_ids)      # they belong before a text
-        learned = token_bytes(merges)
-        self._learned = vocabulary or dict(zip(learned.values(), learned))
+        if vocabulary is None:
+            tokens = token_bytes(merges)
+            vocabulary = dict(zip(tokens.values(), tokens))
+        self._learned = vocabulary
         names = map(text_to_bytes, self.special_tokens)
         special = dict(zip(names, self.special_tokens.values()))
         self.vocabulary = {**self._learned, **special}
         self._bytes_of = dict(zip(self._learned.values(), self._learned))
         self._bytes_of.update(zip(special.values(), special))
+        self._byte_ids = [vocabulary[bytes([byte])] for byte in range(256)]
         self._ranks = dict(zip(merges, range(len(merges))))
         self._word_ids = lru_cache(maxsize=200_000)(self._encode_word)
         check_names(self.special_tokens, self._learned)
@@ -395,7 +397,7 @@ class Tokenizer:
         data = text_to_bytes(word)
         if self.rules.ignore_merges and data in self._learned:
             return [self._learned[data]]
-        return [self._learned[data[place:place + 1]] for place in range(len(data))]
+        return [self._byte_ids[byte] for byte in data]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Turn ids back into bytes.
@@ -573,9 +575,10 @@ def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -
         after[left] = following = after[right]
         if following < end:
             before[following] = left
-        for first, second in ((before[left], left), (left, following)):
-            if first >= 0 and second < end and (ids[first], ids[second]) in ranks:
-                heapq.heappush(heap, ranks[ids[first], ids[second]] * end + first)
+            if (ids[left], ids[following]) in ranks:
+                heapq.heappush(heap, ranks[ids[left], ids[following]] * end + left)
+        if before[left] >= 0 and (ids[before[left]], ids[left]) in ranks:
+            heapq.heappush(heap, ranks[ids[before[left]], ids[left]] * end + before[left])
     return [id for id in ids if id is not None]
 
 
@@ -703,7 +706,7 @@ def course_tokenizer() -> Tokenizer:
     Now any text is a row of ids. But what does a model do with a number such as 844? It looks
     up a vector for it: that is lesson 3.
     """
-    seen, _ = corpus_stories()      # what is held out must not shape the tokens
+    seen, _ = corpus_stories()      # what is held out shapes no tokens
     text = "\n\n".join(seen)
     return Tokenizer.train(text, COURSE_VOCAB_SIZE, [END_OF_TEXT])
 
@@ -791,7 +794,7 @@ def exercise_3(answer: list[str]) -> str:
     if not isinstance(answer, list) or len(answer) != 3:
         return f"Three strings are wanted, such as ['ab', ' a', 'b'], and not {answer!r}."
     if answer == right:
-        return "Yes: the third was a tie of four pairs that occur once, and the space has the lowest id."
+        return "Yes: the third was a tie of four pairs, and of these the space and t have the lowest ids."
     agree = [mine == theirs for mine, theirs in zip(answer, right)].index(False)
     return (f"Right so far: {agree}. Now count again, with each merged pair as one token." if agree else
             "How often does each pair of letters occur in all three words together?")
@@ -896,7 +899,7 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Opt
 
 def _show_text(text: str, tokenizers: dict[str, Tokenizer]) -> None:
     """For each tokenizer, the tokens over their ids and how broken words were merged; then what it costs."""
-    costs = {"words": word_tokens(text), "letters": letter_tokens(text), "sentences": sentence_tokens(text)}
+    costs = {name: cut(text) for name, cut in CUTTERS.items()}
     for name, tokenizer in tokenizers.items():
         ids = costs[name] = tokenizer.encode(text)
         print(f"── {name}, {len(tokenizer)} tokens\n\n{show_ids(tokenizer.tokens(ids), ids)}\n")

@@ -16,7 +16,6 @@ draw one token, put it at the end of the text, and begin again. That is all ther
 """
 
 import codecs
-import contextlib
 import inspect
 import math
 import os
@@ -30,7 +29,7 @@ sys.path.append(os.path.dirname(sys.argv[0]))
 from lesson_2_coding_tokenizer import END_OF_TEXT, Tokenizer
 from lesson_3_embeddings import EmbeddingModel, Vector, bits, course_model, load_model
 from lesson_3_embeddings import softmax as plain_softmax
-from stage import bar, decode_text, display_width, run_lesson, table, visible, write_words
+from stage import bar, chat, display_width, run_lesson, table, visible, write_words
 
 
 # %% Assign a probability to each
@@ -394,8 +393,8 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "", exp
     """Print a text and what `generate_ids` adds to it, as it comes.
 
     With `explain` you see each choice first: the text so far, the token that was drawn,
-    and what else was likely. 19%→60% is what the model gave it, and what the knobs,
-    temperature and filters, made of that.
+    and what else was likely. The first percentage is the model's own, and the second is
+    what the knobs, temperature and filters, made of it.
 
     >>> tokenizer, model = course_model()
     >>> ids = tokenizer.encode("The sky is")
@@ -569,36 +568,6 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
     return changed
 
 
-def chat(write: Callable[[str, dict], None], settings: dict) -> None:
-    """Read a line and `write(line, settings)`, or turn a knob; Ctrl-C stops a text, Ctrl-D ends it all."""
-    with contextlib.suppress(ImportError):
-        import readline     # noqa: F401  it makes the arrow keys work, where there is one
-    print("Type the beginning of a text. /help lists the knobs, Ctrl-D ends.")
-    while True:
-        try:
-            line = decode_text(input("> "), "the line")
-            if line.startswith("/"):
-                settings = _turn_knob(settings, *line[1:].split(maxsplit=1))
-            elif line:
-                write(line, settings)
-        except ValueError as error:
-            print(error)
-        except KeyboardInterrupt:
-            print()
-        except EOFError:
-            return print()
-
-
-def _turn_knob(settings: dict, name: str = "help", value: str = "nothing") -> dict:
-    """Obey "/temperature 0.3" or "/help", and say what is set now."""
-    if name != "help":
-        settings = change_setting(settings, name, value.strip())
-    for key, setting in settings.items():
-        if name in ("help", key, key.replace("_", "-")):
-            print(f"/{key.replace('_', '-')} is {'off' if setting is None else setting}")
-    return settings
-
-
 def show(text: Optional[str] = None, model: Optional[str] = None, **given: Any) -> None:
     """Continue a text, and with --chat others that are typed."""
     settings = SETTINGS
@@ -616,7 +585,7 @@ def show(text: Optional[str] = None, model: Optional[str] = None, **given: Any) 
     if text is not None:
         write(text, settings)
     if "chat" in given:
-        chat(write, settings)
+        chat(write, settings, change_setting)
 
 
 def _finish_sentence(tokenizer: Tokenizer, steps: Iterable[Step], count: int) -> Iterator[Step]:

@@ -1,19 +1,21 @@
 """Lesson 5: the transformer. Every token looks back, and takes what it needs.
 
-Lesson 3's model sees only a few tokens. Two stories that end alike are one to it:
+Lesson 4 made a model write. But it forgets: two stories that end alike are one to it.
 
 >>> tokenizer, model = course_model()
 >>> for who in ("The fisherman", "The teacher"):
 ...     text = who + " put on an old coat and went out to the"
-...     print("".join(generate(model, tokenizer, text, max_new_tokens=2, temperature=0)))
- sea.
- sea.
+...     new = generate(model, tokenizer, text, max_new_tokens=2, temperature=0)
+...     print(text + "".join(new))
+The fisherman put on an old coat and went out to the sea.
+The teacher put on an old coat and went out to the sea.
 
-To show it more is not enough, for how much a token counts depends on how far back it
-stands, not on what it is. One wants to look back and to pick: that is attention, and you
-know its parts, a dot product, a softmax, a sum. In 2017 Vaswani and others built a model of
-little else, in "Attention is all you need", and GPT-2, Llama and Mistral are that model with
-other settings. It stands between the vectors of lesson 3 and the draw of lesson 4:
+To show it more tokens is not enough, for how much one counts depends on how far back it
+stands, and not on what it is. You want it to look back and to pick. That is attention,
+and you know its parts: a dot product, a softmax, a sum. In 2017 Vaswani and others
+built a model of little else ("Attention is all you need"). GPT-2, Llama and Mistral are
+that model with other settings. It stands between lesson 3's vectors and lesson 4's
+draw:
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
 """
@@ -31,19 +33,20 @@ sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import run_lesson, staircase, visible
 from lesson_1_tokens import corpus_stories
 from lesson_2_coding_tokenizer import Tokenizer, course_tokenizer
-from lesson_3_embeddings import EmbeddingModel, Matrix, Vector, bits, course_model, dot, lookup, story_ids
+from lesson_3_embeddings import (EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot,
+                                 lookup, story_ids)
 from lesson_4_sampling import generate, softmax
 
 
 # %% Attention
-# To pick is to choose by content: not "three tokens back", but "the one that is a person".
-# A dict does that, if a key equals the query. Attention is a soft dict: every key matches
-# a little, and the better it matches, the more of its value you get.
+# To pick is to choose by content: not "three tokens back", but "the one that is a
+# person". A dict does that, if a key equals the query. Attention is a soft dict: every
+# key matches a little, and the better it matches, the more of its value you get.
 
 def attention_weights(query: Vector, keys: Matrix) -> Vector:
     """How much a query looks at each key, as shares of 1: softmax of the dot products.
 
-    " he" looks for a person. Persons have a 4 in the first place of their keys:
+    A "he" looks for a person. Persons have a 4 in the first place of their keys:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]     # Tom, likes, cars
     >>> [round(weight, 3) for weight in attention_weights([3.0, 0.0], keys)]
@@ -57,45 +60,46 @@ def attention_weights(query: Vector, keys: Matrix) -> Vector:
 
 
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
-    """Look at all keys, and bring home a mix of their values. This is all there is to it.
+    """Look at all keys, and bring home a mix of their values. That is all.
 
-    Nobody said where Tom stands; he was found by what he is. If there are two persons, the
-    look is shared, and " he" brings home the mean of what both have to tell:
+    Nobody said where Tom stands; he was found by what he is. If there are two persons,
+    the look is shared, and "he" brings home the mean of what both have to tell:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
     >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
     [20.0, 1.5]
 
-    When every token of a text asks, a picture shows who looks at whom. A full block is a
-    whole look, a lighter one a part. " likes" asks nothing, so it looks at all alike:
+    When every token of a text asks, a picture shows who looks at whom. A full block is
+    a whole look, a lighter one a part. "likes" asks nothing, so it looks at all alike:
 
     >>> queries = [[3.0, 0.0], [0.0, 0.0], [3.0, 0.0], [3.0, 0.0]]
     >>> looks = [attention_weights(query, keys[:place + 1])
     ...          for place, query in enumerate(queries)]
-    >>> print(staircase(["Tom", " likes", " Anna", " he"], looks))
+    >>> print(staircase(["Tom", "likes", "Anna", "he"], looks))
     ██ Tom
-    ▒▒▒▒ ·likes
-    ▒▒. ▒▒ ·Anna
-    ▒▒. ▒▒. ·he
+    ▒▒▒▒ likes
+    ▒▒. ▒▒ Anna
+    ▒▒. ▒▒. he
 
-    Nobody looks ahead ("causal"), so the upper half is missing: we predict the next token, and
-    whoever saw it would just copy it. And what was found for a token never changes later.
+    Nobody looks ahead, so the upper half is missing: the model is "causal". It predicts
+    the next token, and if it saw that it would just copy it. So what a token has found
+    stays right, whatever comes after it.
     """
     weights = attention_weights(query, keys)
     return [dot(weights, column) for column in zip(*values)]
 
 
 # %% Query, key and value
-# A token has one vector and needs three: to ask, to be found, to tell. Three matrices make
-# them. Were they one, each token would match itself best. But " bark" looks for a dog, not
-# for another " bark", and what it wants to know is not that a dog is a dog.
+# A token has one vector and needs three: to ask, to be found, to tell. Three matrices
+# make them. Were they one, each token would match itself best. But the word "barks"
+# looks for a dog, and not for another "barks".
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
-    """A matrix times a vector: each row asks one question, and the answers are a vector.
+    """A matrix times a vector: each row asks a question, and the answers are a vector.
 
-    Say that tokens have two numbers: a person? a verb? With this matrix for its query the
-    verb " sleeps" asks for a person:
+    Say that a token has two numbers: a person? a verb? With this matrix for its query,
+    the verb "sleeps" asks for a person:
 
     >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
     [5.0, 0.0]
@@ -127,59 +131,61 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
     >>> split_heads([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], head_dim=2)
     [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
-    A softmax makes one choice. But " he" wants to know who it is and also what he does, and
-    one look brings home the mean, which is neither. So several heads look, each with its
-    piece of query, key and value; a fourth matrix, the output, mixes what they found.
+    A softmax makes one choice. But "he" wants to know who it is, and also what he does,
+    and one look brings home the mean, which is neither. So several heads look, each
+    with its piece of query, key and value. A fourth matrix, the output, mixes it all.
     """
-    return [vector[start:start + head_dim] for start in range(0, len(vector), head_dim)]
+    starts = range(0, len(vector), head_dim)
+    return [vector[start:start + head_dim] for start in starts]
 
 
 # %% Where does a token stand?
 
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
-    """How far each pair of numbers turns per position, in radians: clock hands, ever slower.
+    """How far each pair of numbers turns from one position to the next, in radians.
 
-    For eight numbers it is 1, 0.1, 0.01 and 0.001.
+    They are like the hands of a clock: with eight numbers 1, 0.1, 0.01 and 0.001.
     """
     if dimensions % 2:
-        raise ValueError(f"positions need pairs of numbers, and {dimensions} is odd")
-    return [base ** (-2 * pair / dimensions) for pair in range(dimensions // 2)]
+        raise ValueError(f"positions need pairs, and {dimensions} is odd")
+    return [base ** (-first / dimensions) for first in range(0, dimensions, 2)]
 
 
 def sinusoid(position: int, dimensions: int) -> Vector:
     """The position as a vector: sine and cosine of each hand of the clock.
 
-    Attention is a sum, and a sum has no order: from "dog bites man" and "man bites dog" one
-    brings home the same. So in 2017 a vector for its place was added to each token's. (GPT-2
-    learned a table of such vectors instead, and can't go beyond its last row.)
+    Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" give
+    the same. So in 2017 a vector for its place was added to that of each token. (GPT-2
+    has learned a table of such vectors instead, and can't go beyond its last row.) Here
+    is what one brings home without positions, and with them:
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
     >>> for text in ([dog, bites, man], [man, bites, dog]):
-    ...     placed = [add(word, sinusoid(place, 2)) for place, word in enumerate(text)]
-    ...     for words in (text, placed):
-    ...         print([round(x, 2) for x in attention([1.0, 1.0], words, words)])
-    [1.14, 1.29]
-    [1.71, 1.38]
-    [1.14, 1.29]
-    [1.37, 2.01]
+    ...     placed = [add(text[at], sinusoid(at, dimensions=2)) for at in range(3)]
+    ...     print([round(x, 2) for x in attention([1.0, 1.0], text, text)],
+    ...           [round(x, 2) for x in attention([1.0, 1.0], placed, placed)])
+    [1.14, 1.29] [1.71, 1.38]
+    [1.14, 1.29] [1.37, 2.01]
     """
     angles = [position * speed for speed in speeds(dimensions)]
     return [wave(angle) for angle in angles for wave in (math.sin, math.cos)]
 
 
 def turn(vector: Vector, angles: Vector) -> Vector:
-    """Turn pairs of numbers like arrows on paper; number i is paired with number i + D/2."""
+    """Turn pairs of numbers like arrows on paper; number i is paired with i + D/2."""
     half = len(vector) // 2
-    pairs = list(zip(vector[:half], vector[half:], angles))
-    return ([x * math.cos(angle) - y * math.sin(angle) for x, y, angle in pairs]
-            + [x * math.sin(angle) + y * math.cos(angle) for x, y, angle in pairs])
+    turned = []
+    for x, y, angle in zip(vector[:half], vector[half:], angles):
+        turned.append((x * math.cos(angle) - y * math.sin(angle),
+                       x * math.sin(angle) + y * math.cos(angle)))
+    return [x for x, y in turned] + [y for x, y in turned]
 
 
 def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     """Rotary positions: turn queries and keys, the further the later they stand.
 
-    A dot product compares directions. If both arrows are turned alike, it stays the same.
-    So it depends on the distance alone: "three tokens back" is the same on every page.
+    A dot product compares directions. If both arrows are turned alike, it stays the
+    same. So the distance alone counts: "three back" is the same on every page.
 
     >>> rng = random.Random(0)
     >>> query, key = ([rng.gauss(0, 1) for _ in range(8)] for _ in "qk")
@@ -190,9 +196,10 @@ def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     from 105 to 102: -0.978
     from 5 to 1: -0.001
 
-    Su et al. 2021. The token's vector stays clean; every block turns queries and keys anew.
+    Su et al. 2021. Values are not turned, so what a token has to tell stays clean.
     """
-    return turn(vector, [position * speed for speed in speeds(len(vector), base)])
+    angles = [position * speed for speed in speeds(len(vector), base)]
+    return turn(vector, angles)
 
 
 def no_position(vector: Vector, position: int) -> Vector:
@@ -206,19 +213,20 @@ def whole_text(position: int) -> int:
 
 
 def sliding_window(position: int, size: int) -> int:
-    """The same if only `size` are in sight. But those have looked back, too: news travels."""
+    """The same if only the last `size` are in sight. Through them it hears of others."""
     return max(0, position - size + 1)
 
 
 # %% Staying in range
-# A token's vector is a notebook that goes from block to block. Each adds what it finds and
-# replaces nothing: a "residual connection". But sums grow, so before a block reads the
-# notebook, or after it wrote, the numbers are brought to a standard size.
+# A token's vector is a notebook that goes from block to block. Each adds what it finds
+# and replaces nothing: a residual connection. But sums grow, so before a block reads or
+# after it wrote, a norm brings the numbers to a standard size.
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
-    """Scale the numbers so that the mean of their squares is 1; then each gets a learned weight.
+    """Scale the numbers to a mean square of 1, and give each a weight that was learned.
 
-    >>> [round(number, 3) for number in rms_norm([3.0, 4.0], [1.0, 1.0], epsilon=1e-5)]
+    >>> normed = rms_norm([3.0, 4.0], weights=[1.0, 1.0], epsilon=1e-5)
+    >>> [round(number, 3) for number in normed]
     [0.849, 1.131]
     """
     size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
@@ -226,7 +234,7 @@ def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
 
 
 def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) -> Vector:
-    """The same, after a shift to a mean of 0, and with biases (Ba, Kiros and Hinton 2016).
+    """The same after a shift to a mean of 0, with biases (Ba, Kiros and Hinton 2016).
 
     It came first. Zhang and Sennrich 2019 left the shift out, and nothing was lost.
     """
@@ -235,39 +243,47 @@ def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) 
 
 
 # %% Thinking it over
-# Attention only moves and mixes. Then each token thinks alone about what it found: a matrix
-# up to more numbers, a bend, a matrix down. Without the bend two matrices would be one.
+# Attention only moves and mixes. Then each token thinks alone about what it found: a
+# matrix up to more numbers, a bend, a matrix down. Without the bend, two matrices would
+# be one.
 
 relu = partial(max, 0.0)        # the bend of 2017: nothing below 0
 
 
 def gelu(x: float) -> float:
-    """GPT-2's bend, with a round corner (Hendrycks and Gimpel 2016, the form with tanh)."""
-    return x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
+    """GPT-2's bend, with a round corner (Hendrycks and Gimpel 2016, with tanh)."""
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)
+    return x / 2 * (1 + math.tanh(inner))
 
 
 def silu(x: float) -> float:
     """Llama's and Mistral's bend, nearly the same; also called swish.
 
-    >>> [[round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)] for bend in (relu, gelu, silu)]
-    [[0.0, 0.0, 1.0, 3.0], [-0.0, -0.16, 0.84, 3.0], [-0.14, -0.27, 0.73, 2.86]]
+    >>> for bend in (relu, gelu, silu):
+    ...     print([round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)])
+    [0.0, 0.0, 1.0, 3.0]
+    [-0.0, -0.16, 0.84, 3.0]
+    [-0.14, -0.27, 0.73, 2.86]
     """
-    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # exp(710) is too large for a float
+    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # else too large
 
 
 def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable) -> Vector:
     """Up, bend, down. With a bend a token can say "only if this and that":
 
-    >>> both, same = Linear([[1.0, 1.0]], [-1.0]), Linear([[1.0]])
-    >>> [feed_forward(x, both, same, relu) for x in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0])]
-    [[0.0], [0.0], [1.0]]
+    >>> both, same = Linear([[1.0, 1.0]], biases=[-1.0]), Linear([[1.0]])
+    >>> for vector in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
+    ...     print(vector, feed_forward(vector, both, same, relu))
+    [1.0, 0.0] [0.0]
+    [0.0, 1.0] [0.0]
+    [1.0, 1.0] [1.0]
     """
     return down([activation(x) for x in up(vector)])
 
 
 def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
                        activation: Callable) -> Vector:
-    """The same, and a gate says how much of each number may pass: SwiGLU (Shazeer 2020)."""
+    """The same, and a gate says how much of each number passes (Shazeer 2020)."""
     return down([activation(x) * y for x, y in zip(gate(vector), up(vector))])
 
 
@@ -285,7 +301,7 @@ class Settings:
     key_value_heads: Optional[int] = None       # None: as many as heads
     head_dim: Optional[int] = None              # None: dimensions / heads
     norm: Callable = rms_norm
-    norm_first: bool = True                     # before or after what a block does
+    norm_first: bool = True                     # or after each part of a block
     epsilon: float = 1e-5
     query_at: Callable = rotate                 # (query, position) → query
     key_at: Callable = rotate
@@ -295,17 +311,20 @@ class Settings:
 
     def __post_init__(self) -> None:
         asked = self.key_value_heads or self.heads
-        if self.heads < 1 or self.heads % asked or not self.head_dim and self.dimensions % self.heads:
-            raise ValueError(f"{self.heads} heads don't divide {self.dimensions} dimensions, or {asked} them")
-        self.key_value_heads, self.head_dim = asked, self.head_dim or self.dimensions // self.heads
+        whole = self.head_dim or self.dimensions % max(1, self.heads) == 0
+        if self.heads < 1 or self.heads % asked or not whole:
+            raise ValueError(f"{self.heads} heads can't share {self.dimensions} "
+                             f"dimensions or {asked} key_value_heads evenly")
+        self.key_value_heads = asked
+        self.head_dim = self.head_dim or self.dimensions // self.heads
 
 
 @dataclass
 class Block:
-    """One layer: its settings, its weights, and what it does with the vector of one token.
+    """One layer: its settings, its weights, and what it does with a token's vector.
 
-    A norm is a list: weights and, for `layer_norm`, biases. `feed_forward` lists the parts
-    for the function of that name. `cache` keeps all keys and values, for each head asked.
+    A norm is a list: its weights and, for `layer_norm`, biases. `feed_forward` lists
+    what the function of that name takes. `cache` has keys and values for each head.
     """
     settings: Settings
     attention_norm: list[Vector]
@@ -317,23 +336,26 @@ class Block:
     feed_forward: list
 
     def __post_init__(self) -> None:
-        asks, asked, size = self.settings.heads, self.settings.key_value_heads, self.settings.head_dim
-        rows = [len(part.matrix) for part in (self.query, self.key, self.value)]
-        if rows != [asks * size, asked * size, asked * size]:
-            raise ValueError(f"query, key and value have {rows} rows, which do not fit the heads")
+        asked, size = self.settings.key_value_heads, self.settings.head_dim
+        parts = self.query, self.key, self.value
+        rows = [len(part.matrix) for part in parts]
+        if rows != [self.settings.heads * size, asked * size, asked * size]:
+            raise ValueError(f"query, key, value: {rows} rows don't fit")
         self.cache = [([], []) for _ in range(asked)]
 
     def attend(self, vector: Vector, position: int) -> Vector:
-        """Put your own keys and values into the cache, then look back with every head."""
+        """Put the new keys and values into the cache, and look back with every head."""
         settings, found, self.looks = self.settings, [], []
-        queries, new_keys, new_values = (split_heads(part(vector), settings.head_dim)
-                                         for part in (self.query, self.key, self.value))
+        parts = self.query, self.key, self.value
+        queries, new_keys, new_values = (
+            split_heads(part(vector), settings.head_dim) for part in parts)
         for (keys, values), key, value in zip(self.cache, new_keys, new_values):
             keys.append(settings.key_at(key, position))
             values.append(value)
         first = settings.first_visible(position)
         for head, query in enumerate(queries):
-            keys, values = self.cache[head * settings.key_value_heads // settings.heads]
+            shared = head * settings.key_value_heads // settings.heads
+            keys, values = self.cache[shared]
             look = settings.query_at(query, position), keys[first:]
             found += attention(*look, values[first:])
             self.looks.append(look)     # to be drawn
@@ -341,20 +363,24 @@ class Block:
 
     def think(self, vector: Vector, position: int) -> Vector:
         """The feed-forward layer, which is the same at every position."""
-        return self.settings.feed_forward(vector, *self.feed_forward, self.settings.activation)
+        activation = self.settings.activation
+        return self.settings.feed_forward(vector, *self.feed_forward, activation)
 
     def step(self, vector: Vector, position: int) -> Vector:
-        """Look back and think, and add both to the vector: its sum goes from block to block.
+        """Look back and think, and add both to the vector.
 
-        In 2017 the norm came last, and rescaled the sum each time. If it comes first, only what
-        a part reads is rescaled, and a stack of a hundred blocks can learn.
+        In 2017 the norm came last, and rescaled the sum each time. If it comes first,
+        only what a part reads is rescaled, and a stack of a hundred blocks can learn.
         """
         norm, epsilon = self.settings.norm, self.settings.epsilon
-        for part, weights in ((self.attend, self.attention_norm), (self.think, self.feed_forward_norm)):
+        for part, weights in ((self.attend, self.attention_norm),
+                              (self.think, self.feed_forward_norm)):
             if self.settings.norm_first:
-                vector = add(vector, part(norm(vector, *weights, epsilon), position))
+                read = norm(vector, *weights, epsilon)
+                vector = add(vector, part(read, position))
             else:
-                vector = norm(add(vector, part(vector, position)), *weights, epsilon)
+                vector = add(vector, part(vector, position))
+                vector = norm(vector, *weights, epsilon)
         return vector
 
 
@@ -362,8 +388,8 @@ class Block:
 class Transformer:
     """The whole model: embeddings, blocks, a last norm, and a score for every token.
 
-    `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings do
-    both jobs ("tied"). `positions` is a table of vectors to add, if the blocks don't rotate.
+    `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings
+    do both jobs ("tied"). `positions` is a table of vectors to add, or None.
     """
     settings: Settings
     embeddings: Matrix
@@ -376,84 +402,100 @@ class Transformer:
         self.ids = []       # the text that the caches remember
 
     def logits(self, ids: list[int]) -> Vector:
-        """One score per token of the vocabulary, for the token after `ids`, as in lesson 3.
+        """One score per token of the vocabulary, for the one that follows `ids`.
 
-        So lesson 4's `generate` takes a transformer as it is. Only the last token needs the
-        output matrix. Nothing is read again that the last `ids` began with, too.
+        Lesson 4's `generate` takes it like lesson 3's. Only the last token needs the output
+        matrix. What these ids share with the last ones is not read again.
 
         Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
-        if not 0 < len(ids) <= len(ids if self.positions is None else self.positions):
-            raise ValueError(f"the text has {len(ids)} tokens: too few, or more than there are positions")
+        if not ids:
+            raise ValueError("there must be at least one token to go on from")
         self.keep_beginning(ids)
         for position in range(len(self.ids), len(ids)):
-            vector = lookup(self.embeddings, [ids[position]])[0]
-            if self.positions is not None:
-                vector = add(vector, self.positions[position])
+            vector = self.embed(ids[position], position)
             for block in self.blocks:
                 vector = block.step(vector, position)
             self.ids.append(ids[position])
         if self.last_norm is not None:
-            vector = self.settings.norm(vector, *self.last_norm, self.settings.epsilon)
-        return times(self.embeddings if self.output is None else self.output, vector)
+            norm, epsilon = self.settings.norm, self.settings.epsilon
+            vector = norm(vector, *self.last_norm, epsilon)
+        output = self.embeddings if self.output is None else self.output
+        return times(output, vector)
+
+    def embed(self, id: int, position: int) -> Vector:
+        """The vector with which a token begins."""
+        vector, = lookup(self.embeddings, [id])
+        if self.positions is None:
+            return vector
+        if position >= len(self.positions):
+            raise ValueError(f"there are only {len(self.positions)} positions")
+        return add(vector, self.positions[position])
 
     def keep_beginning(self, ids: list[int]) -> None:
-        """Forget all but the longest beginning that these ids share with the last ones."""
-        same = 0
-        while same < min(len(ids) - 1, len(self.ids)) and ids[same] == self.ids[same]:
+        """Forget all but the beginning that these ids share with the last ones."""
+        same, longest = 0, min(len(ids) - 1, len(self.ids))
+        while same < longest and ids[same] == self.ids[same]:
             same += 1
         del self.ids[same:]
-        for keys, values in (pair for block in self.blocks for pair in block.cache):
-            del keys[same:], values[same:]
+        for block in self.blocks:
+            for keys, values in block.cache:
+                del keys[same:], values[same:]
 
 
 # %% Transformer vs Mistral
-# Learn once, create any LLM: three models of three ages are one class with three columns
-# of settings. (Two rows more are weights that are there or not. Mistral's `Linear`s have
-# no biases, for these bring little. And its output is a matrix of its own; 2017 and GPT-2
-# tied it to the embeddings, to save weights.)
+# Learn once, create any LLM: three models of three ages are three columns of settings
+# for one class. Two rows more are weights that are there or not. Mistral's `Linear`s
+# have no biases, for these bring little. And its output is a matrix of its own; 2017
+# and GPT-2 tied it to the embeddings, to save weights.
 
-CHOICES = {         # 2017          GPT-2         Mistral 7B          why it changed
-    "dimensions":      (512,          768,          4096),
-    "heads":           (8,            12,           32),
-    "key_value_heads": (8,            12,           8),             # a smaller cache
-    "norm":            (layer_norm,   layer_norm,   rms_norm),      # less work, as good
-    "norm_first":      (False,        True,         True),          # deep stacks learn
-    "query_at":        (no_position,  no_position,  rotate),        # distances count;
-    "key_at":          (no_position,  no_position,  rotate),        # others add a vector
-    "first_visible":   (whole_text,   whole_text,   partial(sliding_window, size=4096)),
-    "feed_forward":    (feed_forward, feed_forward, gated_feed_forward),   # learns more
-    "activation":      (relu,         gelu,         silu)}          # a slope everywhere
-TRANSFORMER, GPT_2, MISTRAL = (Settings(**dict(zip(CHOICES, column)))
-                               for column in zip(*CHOICES.values()))
+CHOICES = {     # 2017         GPT-2         Mistral 7B      why it changed
+    "dimensions": (512,         768,          4096),
+    "heads":      (8,           12,           32),
+    "key_value_heads": (8,      12,           8),           # a smaller cache
+    "norm":       (layer_norm,  layer_norm,   rms_norm),    # less work
+    "norm_first": (False,       True,         True),        # deep stacks learn
+    "query_at":   (no_position, no_position,  rotate),      # distance counts;
+    "key_at":     (no_position, no_position,  rotate),      # others add it
+    "first_visible": (whole_text, whole_text,
+                      partial(sliding_window, size=4096)),  # less work
+    "feed_forward": (feed_forward, feed_forward,
+                     gated_feed_forward),                   # learns more
+    "activation": (relu,        gelu,         silu)}        # a slope below 0
+FAMILIES = [Settings(**dict(zip(CHOICES, column)))
+            for column in zip(*CHOICES.values())]
+TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 
 
 # %% Set by hand
-# Write the weights down yourself, and a transformer is no secret any more. This one does
-# what every LLM learns early on: it finds "A B" in the text so far, and after the next "A"
-# it says "B". A token's vector has four parts. Ids are in binary, with -1 for 0, so that
-# the dot product of two ids is highest if they are the same.
+# Write the weights down yourself, and a transformer is no secret any more. This one
+# does what every LLM learns early on: it finds "A B" in the text so far, and after the
+# next "A" it says "B". A token's vector has four parts. Ids are in binary, with -1 for
+# 0, so that the dot product of two ids is highest if they are the same.
 #
 #     now      the id of this token
 #     before   the id of the token before it      (block 1 writes it)
 #     found    the id that should come next       (block 2 writes it)
 #     one      always 1
 #
-# In block 1 each token looks one back and copies that `now` into its own `before`: all keys
-# are alike but for the rotation, and the query is the key turned back by one step.
-# In block 2 it looks for its `now` in every `before`, and copies the `now` of that token
-# into `found`. With b bits the same id scores b, another at most b - 2, and the start of
-# the text b - 1. Its `now` has no bits: who finds nothing looks there, and learns nothing.
+# In block 1 each token looks one back, and copies the `now` from there into `before`.
+# All keys are alike but for the rotation; the query is the key turned back by one step.
+#
+# In block 2 each token looks for its own `now` in every `before`, and copies the `now`
+# of that token into `found`. With b bits the same id scores b, another at most b - 2.
+# The start of the text scores b - 1, and its `now` has no bits: who finds nothing looks
+# there and learns nothing. Real LLMs have such a place, too, an "attention sink".
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
-    """A transformer that looks for the last time a token was there, and says what followed.
+    """A transformer that looks for the last time a token was there, and what followed.
 
-    `start` is the id with which texts begin. Of three tokens that come twice, each looks
-    the second time at the one that followed the first time:
+    `start` is the id with which texts begin. Of three tokens that come twice, each
+    looks the second time at the one that followed the first time:
 
-    >>> head, looks, ids = induction_head(vocab_size=100), [], [0, 7, 33, 58, 7, 33, 58]
-    >>> for place in range(len(ids)):
-    ...     logits = head.logits(ids[:place + 1])
+    >>> ids, looks = [0, 7, 33, 58, 7, 33, 58], []
+    >>> head = induction_head(vocab_size=100, start=0)
+    >>> for count in range(1, 8):
+    ...     logits = head.logits(ids[:count])
     ...     looks += [attention_weights(*look) for look in head.blocks[1].looks]
     >>> print(staircase(["start", "7", "33", "58", "7", "33", "58"], looks))
     ██ start
@@ -469,100 +511,121 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     It goes on with texts that nobody ever wrote. Lesson 3's model has no chance there:
 
     >>> tokenizer, model = course_model()
-    >>> head = induction_head(len(tokenizer), start=story_ids(tokenizer, [])[0])
-    >>> for either in (head, model):
-    ...     text = " green sister fast window seven house green"
-    ...     print(*generate(either, tokenizer, text, max_new_tokens=5, temperature=0))
-     sister  fast  window  seven  house
-    ,  and  the  dog .
+    >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
+    >>> text = " green sister fast window red house green"
+    >>> for each in (head, model):
+    ...     new = generate(each, tokenizer, text, max_new_tokens=5, temperature=0)
+    ...     print("".join(new))
+     sister fast window red house
+    . "The sky is
     """
     bits = max(2, (vocab_size - 1).bit_length())
-    codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] for id in range(vocab_size)]
-    size, pairs, sharp = bits + 1, bits + 6, 200_000.0      # so that softmax takes only the best
+    codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)]
+             for id in range(vocab_size)]
+    size, pairs, sharp = bits + 1, bits + 6, 200_000.0
     before, found, one = size, 2 * size, 3 * size
-    at = partial(rotate, base=10.0 ** pairs)                # pair i turns by 1/10^i a step
-    settings = Settings(one + 1, head_dim=2 * pairs, epsilon=0.0, query_at=at, key_at=at)
-    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)               # block 1 needs the fast pairs
+    at = partial(rotate, base=10.0 ** pairs)    # pair i turns by 1/10^i a step
+    settings = Settings(one + 1, head_dim=2 * pairs, epsilon=0.0,
+                        query_at=at, key_at=at)
+    # Block 1: pairs 0 to 3 turn fast enough to tell one step back from two.
+    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)
+    keys = {(row, one): x for row, x in enumerate(key)}
     queries = {(row, one): sharp * x for row, x in enumerate(at(key, -1))}
-    look_back = _block(settings, size, queries, {(row, one): x for row, x in enumerate(key)}, before)
-    queries = {(5 + bit, bit): sharp for bit in range(bits)}        # block 2, the slow ones
+    look_back = _block(settings, size, queries, keys, before)
+    # Block 2: pairs from 5 on hardly turn. They compare ids, and the last of them finds
+    # the start. Pair 3 takes off a little per step back, so that the latest match wins.
+    queries = {(5 + bit, bit): sharp for bit in range(bits)}
     keys = {(5 + bit, before + bit): 1.0 for bit in range(bits)}
-    queries[5 + bits, one], keys[5 + bits, bits] = sharp * (bits - 1) / math.sqrt(bits), 1.0
-    queries[3 + pairs, one], keys[3, one] = sharp * 0.9, 1.0        # of several the latest wins
+    queries[5 + bits, one] = sharp * (bits - 1) / math.sqrt(bits)
+    queries[3 + pairs, one] = sharp * 0.9
+    keys[5 + bits, bits] = keys[3, one] = 1.0
     look_up = _block(settings, 2 * size, queries, keys, found)
-    output = [[0.0] * found + [10 * x for x in code] + [0.0] * 2 for code in codes]
     embeddings = [code + [0.0] * (2 * size + 1) + [1.0] for code in codes]
     embeddings[start][:size] = [0.0] * bits + [math.sqrt(bits)]
-    return Transformer(settings, embeddings, [look_back, look_up], [[1.0] * (one + 1)], output)
+    output = [[0.0] * found + [10 * x for x in code] + [0.0] * 2
+              for code in codes]
+    return Transformer(settings, embeddings, [look_back, look_up],
+                       last_norm=[[1.0] * (one + 1)], output=output)
 
 
 def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: int) -> Block:
-    """A block with these entries, (row, column) → number, that copies the `now` it looks at to `target`."""
+    """A block with these entries, {(row, column): number}, that copies `now` from where it looks to `target`."""
     def fill(rows: int, columns: int, entries: dict[tuple[int, int], float]) -> Linear:
         return Linear([[entries.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
 
-    wide, high, size = settings.dimensions, settings.head_dim, range((settings.dimensions - 1) // 3)
+    wide, high = settings.dimensions, settings.head_dim
     norm = [[math.sqrt(squares / wide)] * wide]     # all vectors are of one length, so this undoes the norm
-    copy, paste = fill(high, wide, {(i, i): 1.0 for i in size}), fill(wide, high, {(target + i, i): 1.0 for i in size})
-    no_thought = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
-    return Block(settings, norm, fill(high, wide, queries), fill(high, wide, keys), copy, paste, norm, no_thought)
+    copy = fill(high, wide, {(row, row): 1.0 for row in range(wide // 3)})
+    paste = fill(wide, high, {(target + row, row): 1.0 for row in range(wide // 3)})
+    nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
+    query, key = fill(high, wide, queries), fill(high, wide, keys)
+    return Block(settings, norm, query, key, copy, paste, norm, nothing)
 
 
 # %% What looking back is worth
 
-def worth(stories: list[str], tokenizer: Tokenizer, model: EmbeddingModel, share: float = 0.08,
-          every: int = 1) -> tuple[float, float]:
-    """Bits per byte of a model alone, and if it trusts the head a little.
+@dataclass
+class Mixture:
+    """A model, and a head that gets a share of the trust where it finds something.
 
-    Where the head finds something, it gets 8 % of the probability. (To be quick, `every`
-    looks at one token in so many.)
+    Is looking back worth anything? Bits per byte on the stories held out will tell:
 
     >>> tokenizer, model = course_model()
-    >>> alone, mixed = worth(corpus_stories()[1], tokenizer, model, every=4)
+    >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
+    >>> seen, held_out = corpus_stories()
+    >>> alone = bits_per_byte(model, tokenizer, held_out, every=4)
+    >>> mixed = bits_per_byte(Mixture(model, head), tokenizer, held_out, every=4)
     >>> 0.02 < alone - mixed < 0.06
     True
 
-    About 1.78 bits per byte become 1.75, by one head that was never trained: a story comes
-    back to its people and things, and lesson 3's model has forgotten them. A real LLM has
-    hundreds of heads, and has learned what each should look for.
+    About 1.74 bits become 1.71, by one head that was never trained: a story comes back
+    to its people and things, and lesson 3's model has forgotten them by then. A real
+    LLM has hundreds of heads, and each has learned what to look for.
     """
-    head = induction_head(len(tokenizer), start=story_ids(tokenizer, [])[0])
-    alone = mixed = 0.0
-    for story in stories:
-        ids = story_ids(tokenizer, [story])
-        for place in range(1, len(ids), every):
-            right = softmax(model.logits(ids[:place]))[ids[place]]
-            alone += bits(right)
-            guesses = softmax(head.logits(ids[:place]))
-            if max(guesses) > 0.5:      # it has something to say
-                right = (1 - share) * right + share * guesses[ids[place]]
-            mixed += bits(right)
-    size = sum(len((story + "\n\n").encode("utf-8")) for story in stories)
-    return alone * every / size, mixed * every / size
+    model: EmbeddingModel
+    head: Transformer
+    share: float = 0.08
+
+    def logits(self, ids: list[int]) -> Vector:
+        """The logarithms of the mixed probabilities; softmax turns them back."""
+        likely = softmax(self.model.logits(ids))
+        found = softmax(self.head.logits(ids))
+        share = self.share if max(found) > 0.5 else 0.0
+        mixed = [(1 - share) * x + share * y for x, y in zip(likely, found)]
+        return [math.log(max(probability, 1e-300)) for probability in mixed]
 
 
 # %% Never compute twice
 
 def multiplications(model: Transformer, position: int) -> int:
-    """Count what the blocks multiply for the token at one position, thanks to the cache.
+    """Count what the blocks multiply for the token at one position, with the cache.
 
-    Every weight once, and a key and a value of each token in sight: nobody looks ahead, so
-    these stay as they are. Without a cache all the text would go through the blocks again.
-    To write 200 tokens, one by one, it takes:
+    Every weight once, and a key and a value of each token in sight. These stay as they
+    are, for nobody looks ahead. Without a cache the whole text would go through the
+    blocks again for each new token. To write 200 tokens it takes:
 
     >>> head = induction_head(vocab_size=100)
     >>> cost = [multiplications(head, position) for position in range(200)]
-    >>> with_cache, without = sum(cost), sum(sum(cost[:end]) for end in range(1, 201))
-    >>> f"{with_cache:,} with the cache, {without:,} without"
-    '3,160,400 with the cache, 248,288,600 without'
-    >>> one_by_one = [head.logits([0, 7, 33, 7][:count]) for count in (1, 2, 3, 4)]
-    >>> one_by_one[-1] == induction_head(vocab_size=100).logits([0, 7, 33, 7])
+    >>> print(f"{sum(cost):,} with the cache")
+    3,160,400 with the cache
+    >>> print(f"{sum(sum(cost[:end]) for end in range(1, 201)):,} without")
+    248,288,600 without
+
+    And the logits are the same to the last bit:
+
+    >>> for ids in ([0], [0, 7], [0, 7, 33], [0, 7, 33, 7]):
+    ...     logits = head.logits(ids)                   # one token more each time
+    >>> logits == induction_head(vocab_size=100).logits([0, 7, 33, 7])
     True
+
+    Lesson 6 fills this class with weights that were learned, from the files that
+    everybody uses, adds what Llama 4 has, and makes it fast: python3 lesson_6_llama.py
     """
     count = 0
     for block in model.blocks:
-        parts = [block.query, block.key, block.value, block.output, *block.feed_forward]
-        count += sum(len(part.matrix) * len(part.matrix[0]) for part in parts)
+        heads = [block.query, block.key, block.value, block.output]
+        for part in heads + block.feed_forward:
+            count += len(part.matrix) * len(part.matrix[0])
         in_sight = position + 1 - block.settings.first_visible(position)
         count += 2 * in_sight * block.settings.heads * block.settings.head_dim
     return count
@@ -590,25 +653,25 @@ def exercise_2(answer: list[int]) -> str:
     """
     if answer == [65536, 262144]:
         return "Yes: 4,096 tokens take half a gigabyte, at 16 bits a number. Without grouped queries, two."
-    return "In each of 32 blocks, for each head that is asked: a key and a value of `MISTRAL.head_dim` numbers."
+    return "In each block, for each head that is asked: a key and a value of `MISTRAL.head_dim` numbers."
 
 
 def exercise_3(answer: list[Vector]) -> str:
-    """Set a head by hand: a query and a key of 8 numbers, the same for all tokens, so that each looks two back.
+    """Set a head by hand that looks two back: a query and a key of 8 numbers, the same for every token.
 
-    They will be rotated. From position 2 to 30 the weight of the right token must be over 0.9.
+    They will be rotated. At positions 2 to 30 the weight of the token two back must be over 0.9.
     """
     for position in range(2, 31):
         keys = [rotate(answer[1], place) for place in range(position + 1)]
         weights = attention_weights(rotate(answer[0], position), keys)
         if weights[-3] <= 0.9:
             back = position - weights.index(max(weights))
-            return f"Position {position} looks {back} back most, and two back with {weights[-3]:.2f}. What did block 1 do?"
+            return f"At {position} it looks {back} back, and two back only {weights[-3]:.2f}. See block 1."
     return "Yes: two back, from everywhere."
 
 
 def exercise_4(answer: Callable) -> str:
-    """Write attention for a whole text: `answer_4(queries, keys, values)`, with a vector of each for every token.
+    """Write attention for a whole text: `answer_4(queries, keys, values)`, a vector of each for every token.
 
     It returns for each token what it brings home. Nobody looks ahead.
     """
@@ -627,21 +690,23 @@ def exercise_5(answer: Callable) -> str:
 
     Say that the loss is dot(upstream, attention(query, keys, values)). By how much does it change if a number
     changes a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes
-    for the query, the keys and the values, in their shapes. Begin with the values; then find out what a change
-    of one score does to all the weights.
+    for the query, the keys and the values, in their shapes. Begin with the values; then find out what a
+    change of one score does to all the weights.
     """
     rng = random.Random(0)
     upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
-    of_query, of_keys, of_values = answer(query, rows[:5], rows[5:], upstream)
-    for name, vectors, slopes in (("values", rows[5:], of_values), ("query", [query], [of_query]), ("keys", rows[:5], of_keys)):
-        for vector, row, place in ((vector, row, place) for vector, row in zip(vectors, slopes) for place in range(4)):
-            losses = []
+    keys, values = rows[:5], rows[5:]
+    of_query, of_keys, of_values = answer(query, keys, values, upstream)
+    for name, vectors, slopes in (("values", values, of_values), ("query", [query], [of_query]),
+                                  ("keys", keys, of_keys)):
+        for number in range(4 * len(vectors)):
+            losses, (row, place) = [], divmod(number, 4)
             for step in (1e-5, -2e-5, 1e-5):
-                vector[place] += step
-                losses.append(dot(upstream, attention(query, rows[:5], rows[5:])))
+                vectors[row][place] += step
+                losses.append(dot(upstream, attention(query, keys, values)))
             right = (losses[0] - losses[1]) / 2e-5
-            if len(slopes) != len(vectors) or not abs(row[place] - right) < 1e-6:
-                return f"Of the {name} one slope is {row[place]:.4f}, and by trying it out it is {right:.4f}."
+            if not abs(slopes[row][place] - right) < 1e-6:
+                return f"Of the {name} a slope is {slopes[row][place]:.4f}. Trying it out gives {right:.4f}."
     return "Yes: all 44 slopes are right."
 
 
@@ -663,11 +728,11 @@ def show(text: str) -> None:
         looks += [attention_weights(*look) for look in head.blocks[1].looks]
     found = [look.index(max(look)) for look in looks]
     shown, names = [0, *range(max(1, len(ids) - 30), len(ids))], [tokenizer.decode([id]) for id in ids]
-    drawn = staircase([names[row] for row in shown], [[looks[row][at] for at in shown if at <= row] for row in shown])
-    for row, line in zip(shown, drawn.splitlines()):
-        print(line, f"(next: {visible(names[found[row]])})" if found[row] else "")
+    rows = [[looks[row][at] for at in shown if at <= row] for row in shown]
+    for row, line in zip(shown, staircase([names[row] for row in shown], rows).splitlines()):
+        print(line + (f"  (next: {visible(names[found[row]])})" if found[row] else ""))
     right = sum(bool(at) and ids[at] == id for at, id in zip(found, ids[1:]))
-    print(f"The head finds something for {sum(map(bool, found))} of {len(ids) - 1} tokens; {right} times it came so.")
+    print(f"The head finds something {sum(map(bool, found))} times, and {right} times this is what comes.")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import threading
 import time
 import traceback
 import unicodedata
+from itertools import chain
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Callable, Iterable, Iterator, Optional, Sequence, Union
@@ -208,7 +209,7 @@ def write_words(pieces: Iterable[str]) -> None:
     The sky is blue. The
     """
     room, column, waiting = window() if _is_terminal(sys.stdout) else float("inf"), 0, ""
-    for piece in (*pieces, "\n") if isinstance(pieces, (list, tuple)) else _and_newline(pieces):
+    for piece in chain(pieces, ["\n"]):
         *words, waiting = re.split(r"(?<=\S)(?=\s)|(?<=\n)", waiting + spell_out(piece))
         for word in words:
             if word != "\n" and column + display_width(word) > room and column:
@@ -216,11 +217,6 @@ def write_words(pieces: Iterable[str]) -> None:
                 word, column = word.lstrip(" "), 0
             print(word, end="", flush=True)
             column = 0 if word.endswith("\n") else column + display_width(word)
-
-
-def _and_newline(pieces: Iterable[str]) -> Iterator[str]:
-    yield from pieces
-    yield "\n"
 
 
 def progress(steps: Sequence, label: str) -> Iterator:
@@ -330,7 +326,8 @@ def _code(node: ast.AST, lines: list[str]) -> str:
     head = lines[first - 1:node.lineno]
     if isinstance(node, ast.ClassDef):
         kept = [part for part in body if not isinstance(part, ast.FunctionDef) or part.name.startswith("__")]
-        return "\n".join(head) + "\n" + "\n\n".join(_code(part, lines) for part in kept)
+        gaps = ["\n\n" if isinstance(part, ast.FunctionDef) else "\n" for part in kept]   # fields stand together
+        return "\n".join(head) + "".join(gap + _code(part, lines) for gap, part in zip(["\n", *gaps[1:]], kept))
     indent = " " * node.col_offset
     define = textwrap.wrap(f"{indent}def {node.name}({ast.unparse(node.args)}):", 79, subsequent_indent=indent + " " * 8)
     start = node.body[0].end_lineno if len(body) < len(node.body) else node.body[0].lineno - 1
@@ -591,6 +588,33 @@ def run_lesson(help: str, show: Callable[..., None]) -> None:
     sys.exit(status)
 
 
+def chat(write: Callable[[str, dict], None], settings: dict, change: Callable[[dict, str, str], dict]) -> None:
+    """Read a line and `write(line, settings)`, or turn a knob; Ctrl-C stops a text, Ctrl-D ends it all.
+
+    `change(settings, name, value)` gives the settings after a line such as "/temperature 0.3".
+    """
+    with contextlib.suppress(ImportError):
+        import readline     # noqa: F401  it makes the arrow keys work, where there is one
+    print("Type the beginning of a text. /help lists the knobs, Ctrl-D ends.")
+    while True:
+        try:
+            line = decode_text(input("> "), "the line")
+            if line.startswith("/"):
+                name, _, value = line[1:].partition(" ")
+                settings = settings if name == "help" else change(settings, name, value.strip())
+                for knob, setting in settings.items():
+                    if name in ("help", knob, knob.replace("_", "-")):
+                        print(f"/{knob.replace('_', '-')} is {'off' if setting is None else setting}")
+            elif line:
+                write(line, settings)
+        except ValueError as error:
+            print(error)
+        except KeyboardInterrupt:
+            print()
+        except EOFError:
+            return print()
+
+
 def _parser(name: str, help: str) -> argparse.ArgumentParser:
     """The parser that a help text describes."""
     title, *rows = help.strip().splitlines()
@@ -600,8 +624,9 @@ def _parser(name: str, help: str) -> argparse.ArgumentParser:
     lines = [f"usage: {name} [options] [text]", title, *options, *common, *rows[len(options):]]
     parser = argparse.ArgumentParser(prog=name, usage=lines[0][7:], allow_abbrev=False)
     parser.add_argument("text", nargs="?")
+    kinds = {"N": _number_reader(int, "a whole number"), "X": _number_reader(float, "a number")}
     for option, place in re.findall(r"(--[a-z-]+)(?: ([A-Z]+)\b)?", "\n".join(options + common)):
-        kind = {"N": _whole_number, "X": _number}.get(place, str)
+        kind = kinds.get(place, str)
         parser.add_argument(option, **({"metavar": place, "type": kind} if place else {"action": "store_true"}))
 
     def complain(message: str) -> None:
@@ -610,18 +635,13 @@ def _parser(name: str, help: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"it takes a whole number, not {text[:40]!r}") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"it takes a number, not {text[:40]!r}") from None
+def _number_reader(kind: type, what: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"it takes {what}, not {text[:40]!r}") from None
+    return read
 
 
 def _obey(parser: argparse.ArgumentParser, lesson: SimpleNamespace, show: Callable[..., None]) -> int:
@@ -648,5 +668,5 @@ def _prepare_streams() -> None:
 
 def _replace_characters(error: UnicodeEncodeError) -> tuple[str, int]:
     """A codec error handler: draw with ASCII; what can't be drawn becomes a question mark."""
-    simple = dict(zip("█▉▊▋▌▍▎▏░▒▓─·↵→▶│…–’“”×²", "#####:.....##-_/>>|.-'\"\"x2"))
+    simple = dict(zip("█▉▊▋▌▍▎▏░▒▓─·↵→▶│…–’“”×²", "#####:..:+#-_/>>|.-'\"\"x2"))
     return "".join(simple.get(character, "?") for character in error.object[error.start:error.end]), error.end

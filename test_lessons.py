@@ -287,7 +287,7 @@ def test_a_wrong_lesson_ends_with_status_1(tmp_path):
 @pytest.mark.parametrize("columns", [24, 40, 80])
 def test_a_played_lesson_is_never_wider_than_the_window(columns):
     played = run("lesson_1_tokens.py", COLUMNS=str(columns), PYTHONIOENCODING="utf-8").stdout
-    assert max(map(one.display_width, played.splitlines())) <= columns
+    assert max(map(stage.display_width, played.splitlines())) <= columns
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
@@ -416,19 +416,24 @@ def test_the_fast_trainer_learns_what_the_simple_one_learns():
 
 
 def test_a_class_of_a_pattern_is_what_unicodedata_says():
-    characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
-    for text in ("".join(characters), *("".join(random.Random(seed).sample(characters[:limit], 100))
-                                        for seed, limit in enumerate([0x80, 0x300, 0x1000, 0x10000, 0x20000, 0x100000]))):
-        for pattern, name in ((r"\p{L}", "L"), (r"[^\P{Lu}]", "Lu"), (r"[\p{N}]", "N"), (r"\p{Zs}", "Zs"), (r"[^\P{P}]", "P")):
+    points = [*range(0xD800), *range(0xE000, 0x21000), *range(0xE0000, 0xE0200), 0x10FFFF]
+    characters = list(map(chr, points))
+    texts = ["".join(characters)]
+    for seed, limit in enumerate([0x80, 0x300, 0x1000, 0x10000, 0x20000, 0x21000]):
+        texts.append("".join(random.Random(seed).sample(characters[:limit], 100)))
+    for text in texts:
+        for pattern, name in ((r"\p{L}", "L"), (r"[^\P{Lu}]", "Lu"), (r"[\p{N}]", "N"), (r"\p{Zs}", "Zs"),
+                              (r"[^\P{P}]", "P")):
             expected = [character for character in text if unicodedata.category(character).startswith(name)]
             assert two.compile_pattern(pattern, text).findall(text) == expected
 
 
 @pytest.mark.parametrize("pattern", [
-    r"\p{Han}", "[[a]]", "[a&&b]", "a++", "a?+", "(?>a)", "(?i)a", r"(a)\1", "(", ")", r"\h", "a{2}+", r"\b", "a\\", "(?P<x>a)", "(?m:.)",
-    "a*", "", "a|", "a{2}?", r"\w+", r"\pL", r"(?i:\p{Lu})", r"(?i:(a)|\p{Lu})", "(?i:i)", "(?i:[a-z])", r"[\x80-\xff]", "[a--b]", "[a||b]",
-    "[a~~b]", "(?=t)|the", r"(?<= )|\S+", "a*(?=b)|b", "(?i:SS)", "(?i:ST)", "(?i:afFb)", "(?i:s){2}", "(?i:s)(?i:s)", "ba{,}", "a{",
-    "(?#[)", "[]a]", r"[a-\p{L}]", "^|a", "b{2,1}", "(?<=a*)b"])
+    r"\p{Han}", "[[a]]", "[a&&b]", "a++", "a?+", "(?>a)", "(?i)a", r"(a)\1", "(", ")", r"\h", "a{2}+", r"\b", "a\\",
+    "(?P<x>a)", "(?m:.)", "a*", "", "a|", "a{2}?", r"\w+", r"\pL", r"(?i:\p{Lu})", r"(?i:(a)|\p{Lu})", "(?i:i)",
+    "(?i:[a-z])", r"[\x80-\xff]", "[a--b]", "[a||b]", "[a~~b]", "(?=t)|the", r"(?<= )|\S+", "a*(?=b)|b", "(?i:SS)",
+    "(?i:ST)", "(?i:afFb)", "(?i:s){2}", "(?i:s)(?i:s)", "ba{,}", "a{", "(?#[)", "[]a]", r"[a-\p{L}]", "^|a", "b{2,1}",
+    "(?<=a*)b"])
 def test_a_pattern_that_re_reads_otherwise_is_refused(pattern):
     with pytest.raises(ValueError, match="split pattern"):
         two.compile_pattern(pattern, "abc")
@@ -557,22 +562,28 @@ def added(**values):
 
 
 @pytest.mark.parametrize("change, blamed", [
-    (model(type="WordPiece"), "WordPiece"), (model(type="Unigram"), "Unigram"), (model(byte_fallback=True), "byte_fallback"),
-    (model(dropout=0.1), "dropout"), (model(end_of_word_suffix="</w>"), "end_of_word_suffix"), (model(new=True), "new"),
-    (model(merges=["x yz"]), "needs the token 'yz'"), (model(merges=["x"]), "not a pair"), (model(merges=["h e", "h e"]), "twice"),
-    (lambda file: file["model"]["vocab"].pop("a"), "byte-level|not in its vocabulary"), (vocabulary(a=1.5), "no whole number"),
-    (vocabulary(a=0), "same id"), (vocabulary(日本=990), "not in byte letters"), (vocabulary(**{"ĠĠ": 990, "  ": 991}), "not in byte letters"),
+    (model(type="WordPiece"), "WordPiece"), (model(type="Unigram"), "Unigram"), (model(dropout=0.1), "dropout"),
+    (model(byte_fallback=True), "byte_fallback"), (model(end_of_word_suffix="</w>"), "end_of_word_suffix"),
+    (model(new=True), "new"), (model(merges=["x yz"]), "needs the token 'yz'"), (model(merges=["x"]), "not a pair"),
+    (model(merges=["h e", "h e"]), "twice"), (model(merges=["h e", ["h", "e"]]), "neither"),
+    (lambda file: file["model"]["vocab"].pop("a"), "byte-level|vocabulary lacks"),
+    (vocabulary(a=1.5), "no whole number"), (vocabulary(a=0), "same id"), (vocabulary(日本=990), "not in byte letters"),
+    (vocabulary(**{"ĠĠ": 990, "  ": 991}), "not in byte letters"),
     (lambda file: (vocabulary(**{"ĠĠ": 262, "  ": 263})(file), added(content="  ", id=263)(file)), "same bytes"),
-    (lambda file: file.update(normalizer={"type": "Lowercase"}), "Lowercase"), (lambda file: file.update(truncation={"max_length": 5}), "truncation"),
-    (lambda file: file.update(pre_tokenizer={"type": "Whitespace"}), "Whitespace"), (lambda file: file.update(pre_tokenizer=None), "ByteLevel"),
+    (lambda file: file.update(normalizer={"type": "Lowercase"}), "Lowercase"),
+    (lambda file: file.update(truncation={"max_length": 5}), "truncation"),
+    (lambda file: file.update(pre_tokenizer={"type": "Whitespace"}), "Whitespace"),
+    (lambda file: file.update(pre_tokenizer=None), "ByteLevel"), (step(0, type="ByteLevel"), "pattern"),
     (lambda file: file["pre_tokenizer"]["pretokenizers"].insert(0, {"type": "Digits"}), "individual_digits"),
     (lambda file: file["pre_tokenizer"]["pretokenizers"].insert(0, {"type": "Metaspace"}), "Metaspace"),
-    (lambda file: file.update(decoder={"type": "Metaspace"}), "Metaspace"), (lambda file: file.update(post_processor={"type": "X"}), "'X'"),
-    (step(0, behavior="Removed"), "behavior"), (step(0, invert=True), "invert"), (step(0, pattern={"String": " "}), "Regex"),
+    (lambda file: file.update(decoder={"type": "Metaspace"}), "Metaspace"),
+    (lambda file: file.update(post_processor={"type": "X"}), "'X'"),
+    (step(0, behavior="Removed"), "behavior"), (step(0, invert=True), "invert"),
+    (step(0, pattern={"String": " "}), "Regex"),
     (step(0, pattern={"Regex": "(("}), "split pattern"), (step(0, pattern={"Regex": "\ud800"}), "surrogates"),
-    (step(1, add_prefix_space=True), "add_prefix_space"), (lambda file: file["added_tokens"][0].update(lstrip=True), "lstrip"),
-    (lambda file: file["added_tokens"][0].update(content="e\u0301", normalized=True), "NFC"), (added(id=0), "id of another"),
-    (added(id=-7), "is not one"), (added(id=261), "id of another"), (added(id=999), "was to be next"), (added(id=True), "id"),
+    (step(1, add_prefix_space=True), "add_prefix_space"), (added(lstrip=True), "lstrip"),
+    (added(content="e\u0301", normalized=True), "NFC"), (added(id=-7), "is not one"), (added(id=True), "id"),
+    (added(id=0), "id of another"), (added(id=261), "id of another"), (added(id=999), "was to be next"),
     (lambda file: added(content="é", id=file["model"]["vocab"]["é"])(file), "read as byte letters"),
     (lambda file: file.update(post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<a>"}}],
                                               "special_tokens": {"<a>": {"ids": [999]}}}), "no token has"),
@@ -623,12 +634,13 @@ def test_hugging_face_gives_the_same_ids(digits, tmp_path):
     if digits is not None:      # as SmolLM2 and StarCoder2 have it
         theirs.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
             tokenizers.pre_tokenizers.Digits(digits), tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)])
-        theirs.post_processor = tokenizers.processors.TemplateProcessing("<|endoftext|> $A", None, [("<|endoftext|>", 1599)])
+        theirs.post_processor = tokenizers.processors.TemplateProcessing(
+            "<|endoftext|> $A", None, [("<|endoftext|>", 1599)])
         theirs.save(path)
     ours = two.Tokenizer.load(path)
     assert ours.first_ids == ([] if digits is None else [1599])
     for text in [*random_texts(2000, seed=6), "In 1999 12½ ٣٤ Ⅷ7", "a<|endoftext|>b"]:
-        text = "".join(character for character in text if unicodedata.category(character) != "Cn")     # younger than our tables
+        text = "".join(c for c in text if unicodedata.category(c) != "Cn")      # theirs may know younger characters
         assert ours.encode(text, "all") == theirs.encode(text, add_special_tokens=False).ids
 
 
@@ -647,7 +659,8 @@ def test_the_lesson_shows_a_text_and_what_training_learned(tmp_path):
 
 @pytest.mark.parametrize("arguments, says", [
     (["a", "--vocab-size", "300"], "goes with --train"), (["--tokenizer", "x.json"], "a text is missing"),
-    (["a", "--save", "no/folder/x"], "no folder"), (["-", "--train", "-"], "only once"), (["--train", "corpus.txt", "--vocab-size", "9"], "too small"),
+    (["a", "--save", "no/folder/x"], "no folder"), (["-", "--train", "-"], "only once"),
+    (["--train", "corpus.txt", "--vocab-size", "9"], "too small"),
     (["a", "--tokenizer", "corpus.txt"], "can't be opened as a tokenizer.json")])
 def test_the_lesson_says_what_was_wrong_in_one_sentence(arguments, says):
     ended = run("lesson_2_coding_tokenizer.py", *arguments)
@@ -1306,7 +1319,7 @@ def test_grouped_queries_are_shared_heads():
 
 def test_what_does_not_fit_together_is_said():
     for sizes in ((12, 5), (12, 0), (12, 4, 3), (12, -1), (12, 2, 4)):
-        with pytest.raises(ValueError, match="heads don't divide"):
+        with pytest.raises(ValueError, match="evenly"):
             five.Settings(*sizes)
     settings = five.Settings(8, heads=2)
     square, wide = five.Linear([[0.0] * 8] * 8), five.Linear([[0.0] * 8] * 9)
@@ -1314,7 +1327,7 @@ def test_what_does_not_fit_together_is_said():
         five.Block(settings, [[1.0] * 8], square, wide, square, square, [[1.0] * 8], [])
     model = random_transformer("gpt2")
     before = model.logits([1, 2, 3])
-    for ids, says in (([], "0 tokens"), ([1, 20], "20"), ([1, -1], "-1"), ([1, 2, 3, "a"], "'a'"), ([1] * 65, "65 tokens")):
+    for ids, says in (([], "at least one"), ([1, 20], "20"), ([1, -1], "-1"), ([1, 2, 3, "a"], "'a'"), ([1] * 65, "64 positions")):
         with pytest.raises(ValueError, match=says):
             model.logits(ids)
     assert len(model.logits([1] * 64)) == 20 and model.logits([1, 2, 3]) == before
@@ -1392,28 +1405,31 @@ def test_the_head_set_by_hand_looks_far_back_and_repeats_what_no_model_learned(c
     head, rng = five.induction_head(len(tokenizer), end), random.Random(58)
     text = rng.sample(range(256, len(tokenizer) - 1), 300)      # each token once
     ids = [end, *text, *text[:5]]
-    surprise = {head: 0, model: 0}
-    for place in range(301, 306):
-        for one_of_both in surprise:
-            surprise[one_of_both] += three.bits(four.softmax(one_of_both.logits([*ids, text[5]][:place + 1]))[text[place - 300]])
-    assert surprise[head] < 0.01 and surprise[model] > 25
+    of_head, of_model = (sum(three.bits(four.softmax(either.logits(ids[:place]))[ids[place]]) for place in range(302, 306))
+                         for either in (head, model))
+    assert of_head < 0.01 and of_model > 20
 
 
 def test_looking_back_is_worth_something_on_the_stories_held_out(course):
     tokenizer, model = course
-    alone, mixed = five.worth(one.corpus_stories()[1], tokenizer, model)
+    head, (_, held_out) = five.induction_head(len(tokenizer), *three.story_ids(tokenizer, [])), one.corpus_stories()
+    alone, mixed = (three.bits_per_byte(either, tokenizer, held_out, every=2) for either in (model, five.Mixture(model, head)))
     assert mixed < alone - 0.02
-    assert alone == pytest.approx(three.bits_per_byte(model, tokenizer, one.corpus_stories()[1]), abs=0.01)
+    (end,), (the, dog) = three.story_ids(tokenizer, []), tokenizer.encode("The dog")
+    for text, speaks in (([end, the, dog, the], True), ([end, the, dog], False)):
+        likely, mixed = (four.softmax(either.logits(text)) for either in (model, five.Mixture(model, head)))
+        right = [0.92 * share + 0.08 * (id == dog) for id, share in enumerate(likely)] if speaks else likely
+        assert far_apart(mixed, right) < 1e-6
 
 
 def test_a_text_is_shown_with_the_looks_of_the_head():
     for text in ("The dog saw a cat. The cat saw the dog.", "x", "", "\x1b[31m\n" * 40, "The sun. " * 60):
         shown = run("lesson_5_transformer.py", text)
         assert shown.returncode == 0 and not shown.stderr and "\x1b" not in shown.stdout
-        assert max(map(one.display_width, shown.stdout.splitlines())) < 80
+        assert max(map(stage.display_width, shown.stdout.splitlines())) < 80
         *drawn, last = shown.stdout.splitlines()
-        assert last.startswith("It finds something to say") and drawn[0].startswith("██ ")
-    assert "·cat  then ·saw?" not in shown.stdout and "·sun  then .?" in shown.stdout
+        assert last.startswith("The head finds something") and drawn[0].startswith("██ ") and len(drawn) <= 31
+    assert "·sun  (next: .)" in shown.stdout
 
 
 def slopes_of_attention(query, keys, values, upstream):
@@ -1435,13 +1451,13 @@ TWO_BACK[0] = five.rotate(TWO_BACK[0], -2)
 @pytest.mark.parametrize("number, right, wrong, hint", [
     (1, [[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3], [[0.2, 0.6, 0.2], [0, 0, 1], [1 / 3] * 3], "looks ahead"),
     (1, [[1.0], [0.5, 0.5], [0.33, 0.33, 0.33]], [[1], [3, 3], [0, 0, 0]], "adds up to 1"),
-    (2, [65536, 262144], [32768, 131072], "both keys and values"), (2, [65536, 262144], [1, 2], "For each|In each"),
+    (2, [65536, 262144], [32768, 131072], "a key and a value"),
     (3, TWO_BACK, [five.rotate(TWO_BACK[1], -1), TWO_BACK[1]], "1 back"),
-    (3, TWO_BACK, [[x / 50 for x in part] for part in TWO_BACK], "longer query"),
+    (3, TWO_BACK, [[x / 50 for x in part] for part in TWO_BACK], "two back only 0"),
     (4, whole_attention, lambda queries, keys, values: [five.attention(query, keys, values) for query in queries], "Whom"),
     (4, whole_attention, lambda queries, keys, values: [], "bring home"),
     (5, slopes_of_attention, lambda *parts: ([0] * 4, [[0] * 4] * 5, [[0] * 4] * 5), "values"),
-    (5, slopes_of_attention, lambda *parts: (*slopes_of_attention(*parts)[:1], [[0] * 4] * 5, slopes_of_attention(*parts)[2]), "keys")])
+    (5, slopes_of_attention, lambda *parts: (slopes_of_attention(*parts)[0], [[0] * 4] * 5, slopes_of_attention(*parts)[2]), "keys")])
 def test_the_exercises_of_lesson_5(number, right, wrong, hint):
     exercise = getattr(five, f"exercise_{number}")
     assert exercise(right).startswith("Yes") and not exercise(wrong).startswith("Yes") and re.search(hint, exercise(wrong))
