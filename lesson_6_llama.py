@@ -37,11 +37,11 @@ from formats import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_memory
                      read_model, save_transformer, stop_ids, tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
-from lesson_4_sampling import SETTINGS, change_setting, chat, generate_ids, softmax, write_steps
+from lesson_4_sampling import SETTINGS, change_setting, generate_ids, softmax, write_steps
 from lesson_5_transformer import (Block, Linear, Settings, Transformer, add, feed_forward, gated_feed_forward, gelu,
                                   induction_head, layer_norm, no_position, rms_norm, rotate, silu, sliding_window,
                                   speeds, times, turn, whole_text)
-from stage import bar, progress, run_lesson, table
+from stage import bar, chat, progress, run_lesson, table
 
 
 # %% A model is a folder
@@ -546,7 +546,7 @@ def exercise_2(answer: list[list[int]]) -> str:
     for place, vector in enumerate(vectors):
         if not isinstance(answer, list) or answer[place:place + 1] != [best_experts(router(vector), 2)]:
             return f"Not yet for {vector}: what is its dot product with each of the four rows?"
-    return "Yes: all experts but one are against the third token, and still it gets two."
+    return "Yes: no score of the third token is above 0, and still it gets two experts."
 
 
 def exercise_3(answer: list[int]) -> str:
@@ -626,7 +626,7 @@ def show(text: Optional[str] = None, model: Optional[str] = None, bits: int = 16
     if text is not None:
         write(text, settings)
     if "chat" in given:
-        chat(write, settings)
+        chat(write, settings, change_setting)
 
 
 if __name__ == "__main__":

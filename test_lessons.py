@@ -1714,6 +1714,27 @@ def test_the_command_line_continues_and_talks(tmp_path):
         assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1
 
 
+def mixtral(vector, router, experts, activation, count):
+    scores = router(vector)
+    best = six.best_experts(scores, count)
+    total = sum(math.exp(scores[expert]) for expert in best)
+    result = [0.0] * len(vector)
+    for expert in best:
+        said = five.gated_feed_forward(vector, *experts[expert], activation)
+        result = [x + math.exp(scores[expert]) / total * y for x, y in zip(result, said)]
+    return result
+
+
+def test_the_exercises_of_lesson_6():
+    right = [1496, [[2, 0], [3, 2], [3, 1]], [3, -7, 2], 11, mixtral]
+    wrong = [1472, [[2, 0], [3, 2], [1, 0]], [2, -7, 1], 12, lambda vector, router, experts, *_: [0.0] * 4]
+    for number, (yes, no) in enumerate(zip(right, wrong), 1):
+        exercise = getattr(six, f"exercise_{number}")
+        assert exercise(yes).startswith("Yes")
+        assert not exercise(no).startswith("Yes") and exercise(no)[-1] in ".?"
+        assert not any(exercise(odd).startswith("Yes") for odd in ("", [], 0.5, None)) if number < 5 else True
+
+
 class Mirror(http.server.BaseHTTPRequestHandler):
     """A small Hugging Face: it serves `files`, knows Range, and breaks off after `breaks_after` bytes."""
     files, breaks_after, asked, ranges = {}, None, [], True
