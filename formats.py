@@ -709,7 +709,6 @@ def fetch(model: str, file: str, folder: Union[str, Path], optional: bool = Fals
     if not re.match("https?://", endpoint):
         raise ValueError(f"HF_ENDPOINT must begin with https://, and it is {endpoint!r}")
     url, part = f"{endpoint.rstrip('/')}/{model}/resolve/main/{file}", Path(f"{path}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
     try:
         while not _download(url, part):
             pass
@@ -741,6 +740,7 @@ def _download(url: str, part: Path) -> bool:
             if start and not _goes_on(answer, start, part.stat().st_mtime):
                 part.unlink()
                 return False
+            part.parent.mkdir(parents=True, exist_ok=True)
             with open(part, "r+b" if start else "wb") as file:
                 file.seek(start)
                 _receive(answer, file, part.stem)

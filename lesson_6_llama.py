@@ -53,10 +53,9 @@ SMOLLM2 = {
     "vocab_size": 49152,            # tokens: rows of the embedding matrix
     "hidden_size": 576,             # numbers in the vector of a token
     "num_hidden_layers": 30,        # blocks, one on top of the other
-    "num_attention_heads": 9,       # heads of a block, with 576 / 9 = 64 numbers
+    "num_attention_heads": 9,       # heads of a block, each of 576 / 9 numbers
     "num_key_value_heads": 3,       # three heads share their keys and values
     "intermediate_size": 1536,      # feed-forward: from 576 to 1,536 and back
-    "hidden_act": "silu",           # the bend in it
     "rms_norm_eps": 1e-05,          # the epsilon of the norms
     "rope_theta": 100000,           # the base of the rotary positions
     "tie_word_embeddings": True,    # the output matrix is the embedding matrix
@@ -91,7 +90,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
     Mistral-7B               7,241,732,096
     Llama-4-Scout-17B-16E  107,769,861,120
 
-    The last calls itself 17B. So many does a token use (`active`), and you will see why.
+    The last calls itself 17B. That is what one token uses (`active`). You will see why.
     """
     total = 0
     for name, shape in tensor_shapes(config).items():
@@ -114,14 +113,13 @@ def count_parameters(config: dict, active: bool = False) -> int:
 #   Qwen3     rotary     rms_norm    SwiGLU        everything  q, k: norms
 #   Llama 4   rotary     rms_norm    experts       its chunk   five things
 
-def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_freq_factor: float,
-              original_max_position_embeddings: int) -> Vector:
+def slow_down(all_speeds: Vector, factor: float, low: float, high: float, old_length: int) -> Vector:
     """Llama 3's positions: turn the slow pairs more slowly, so that longer texts fit.
 
     Llama 3 learned from texts of 8,192 tokens. A pair that turns fast, like the second hand
     of a clock, went round often, and knows all angles. A slow one is like the hour hand: in
     a text 16 times as long it would come to angles that it never saw. So a pair that made
-    less than 1 full turn is slowed down, one with more than 4 is left alone.
+    less than 1 full turn (low) is slowed down, one with more than 4 (high) is left alone.
 
     >>> old = [1.0, 0.001, 0.0001]
     >>> [round(speed * 8192 / (2 * math.pi), 2) for speed in old]   # full turns
@@ -134,10 +132,10 @@ def slow_down(all_speeds: Vector, factor: float, low_freq_factor: float, high_fr
     """
     slower = []
     for speed in all_speeds:
-        turns = speed * original_max_position_embeddings / (2 * math.pi)
-        keep = float(turns >= high_freq_factor)
-        if low_freq_factor < turns < high_freq_factor:
-            keep = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor)
+        turns = speed * old_length / (2 * math.pi)
+        keep = float(turns >= high)
+        if low < turns < high:
+            keep = (turns - low) / (high - low)
         slower.append(keep * speed + (1 - keep) * speed / factor)
     return slower
 
@@ -179,13 +177,14 @@ def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], exp
     for expert in best_experts(scores, count):
         sure = 1 / (1 + math.exp(-max(scores[expert], -700)))
         shrunk = [sure * x for x in vector]
-        result = add(result, gated_feed_forward(shrunk, *experts[expert], activation))
+        said = gated_feed_forward(shrunk, *experts[expert], activation)
+        result = add(result, said)
     return result
 
 
 def best_experts(scores: Vector, count: int = 1) -> list[int]:
     """The numbers of the experts with the highest scores."""
-    return sorted(range(len(scores)), key=lambda expert: -scores[expert])[:count]
+    return sorted(range(len(scores)), key=lambda one: -scores[one])[:count]
 
 
 def chunk(position: int, size: int) -> int:
@@ -231,7 +230,8 @@ def turn_neighbours(vector: Vector, position: int, all_speeds: Vector, epsilon: 
     They need not go back: queries and keys are mixed up alike, so the dot product is right.
     """
     vector = turn_all(vector[0::2] + vector[1::2], position, all_speeds)
-    return vector if epsilon is None else rms_norm(vector, [1.0] * len(vector), epsilon)
+    ones = [1.0] * len(vector)
+    return vector if epsilon is None else rms_norm(vector, ones, epsilon)
 
 
 # %% From a config to a transformer
@@ -268,7 +268,7 @@ def _positions(config: dict, layer: int, query_norm: list = (), key_norm: list =
     family, epsilon = config["model_type"], config["norm_eps"]
     all_speeds = speeds(config["head_dim"], config["rope_theta"])
     if config["slow_down"]:
-        all_speeds = slow_down(all_speeds, **config["slow_down"])
+        all_speeds = slow_down(all_speeds, *config["slow_down"].values())
     if family in ("llama", "mistral", "qwen2", "qwen3"):
         return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon]) for norm in (query_norm, key_norm)]
     if family == "llama4_text" and config["no_rope_layers"][layer]:
@@ -354,15 +354,15 @@ def unpack(total: int, count: int, lane: int = 40) -> list[int]:
     """Read the lanes of a long number, negative ones too.
 
     A -1 borrows from the lane on its left: 5_000 - 1 is 4_999, and the 5 has become a 4. So
-    add half a lane to each first, here 500. Then nothing is negative, and nothing borrows.
-    Read 505 and 499, take the 500 away, and there are 5 and -1.
+    first add half of what a lane holds to each, here 500. Now nothing is negative, and
+    nothing borrows. Read 505 and 499, take the 500 away, and there are 5 and -1.
 
     >>> print(f"{5_000 - 1 + 500_500:_}")
     505_499
     >>> unpack(pack([-1, 5]), count=2)
     [-1, 5]
 
-    Python reads numbers of eight bytes in one go. So the five of a lane go into eight.
+    A lane has five bytes. Python reads numbers of eight in one go, so the five go into eight.
     """
     size, half = lane // 8, 2 ** (lane - 1)
     in_all = int.from_bytes(half.to_bytes(size, "little") * count, "little")
@@ -392,11 +392,11 @@ class PackedMatrix:
 
     Lanes hold whole numbers, so the weights are quantized, to 16 bits or 8. And the vector?
     The finer its steps, the better; but a result that outgrows its lane would spoil the
-    next row's. At worst all weights of a row are just below 2 ** 15, with the signs of the
-    vector. Then the result is 2 ** 15 times the sum of the vector, signs left out. So we
-    choose steps that make this sum 2 ** 24 at most. Then every result is below 2 ** 39,
-    half of a lane of 40 bits, and the other half is for negative ones. No lane can
-    overflow, whatever the numbers are. For weights of 8 bits, lanes of 32 will do.
+    next row's. At worst all weights of a row are just below 2**15, with the signs of the
+    vector. Then the result is 2**15 times the sum of the vector, signs left out. So we
+    choose steps that make this sum 2**24 at most. Then every result is below 2**39, half
+    of a lane of 40 bits, and the other half is for negative ones. No lane can overflow,
+    whatever the numbers are. For weights of 8 bits, lanes of 32 will do.
     """
 
     def __init__(self, rows: Iterable[Vector], bits: int = 16):
@@ -457,7 +457,8 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     Raises ValueError, with the name, for whatever these lessons have no code for.
     """
     config, outer, blocks = read_model(folder)
-    a_weight = (bits + 24) / 8 * 32 / 30 if packed else 32      # bytes
+    # Python keeps 30 bits of a long number in 32, and a float in 32 bytes.
+    a_weight = (bits + 24) / 8 * 32 / 30 if packed else 32
     check_memory(1.1 * a_weight * count_parameters(config) + 5e7, folder)
     matrix = partial(PackedMatrix, bits=bits) if packed else list
     layers = progress(range(len(blocks)), "loading the blocks")
@@ -491,8 +492,8 @@ def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     rows = check_config(read_json(folder / "config.json"))["vocab_size"]
     if max(tokenizer.vocabulary.values()) >= rows:
-        raise ValueError(f"{folder}: there are more tokens than the model has "
-                         f"rows, {rows}, so the tokenizer belongs to another one")
+        raise ValueError(f"{folder}: the tokenizer has more tokens than the "
+                         f"model has rows, {rows}: they don't belong together")
     return tokenizer, load_transformer(folder, packed, bits)
 
 
@@ -521,6 +522,9 @@ def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
 
 
 # %% Your turn
+# Text, tokens, ids, vectors, attention, logits, a draw, and text again: this is all there
+# is between a question and an answer, and you can read every line of it. What is left is
+# size: more data, more layers, faster machines. Change something, and see what happens.
 
 def exercise_1(answer: int) -> str:
     """A warm-up. How many parameters has this small Llama?
