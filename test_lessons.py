@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import unicodedata
 import zlib
 from collections import Counter
@@ -603,8 +604,8 @@ def test_training_from_the_command_line(tmp_path):
 
 # --- lesson 3 --------------------------------------------------------------------------------
 
-def random_model(rng, vocab_size=7, half=5, reach=4):
-    model = three.EmbeddingModel.untrained(vocab_size, 2 * half, reach, [(1, 2), (3, 3)])
+def random_model(rng, vocab_size=7, half=5):
+    model = three.EmbeddingModel.untrained(vocab_size, 2 * half, [1, 2, 1, 2, 3, 3, 3, 3])
     for vectors in (model.inputs, model.outputs):
         vectors[:] = [[rng.gauss(0, 1) for _ in row] for row in vectors]
     model.pairs = {pair: [rng.gauss(0, 1) for _ in vector] for pair, vector in model.pairs.items()}
@@ -612,28 +613,42 @@ def random_model(rng, vocab_size=7, half=5, reach=4):
     return model
 
 
-@pytest.mark.parametrize("ids", [[3, 4, 2, 1], [2, 1], [6], []])
-def test_the_step_is_the_gradient_by_finite_differences(ids):
-    model, right, tiny = random_model(random.Random(6)), 2, 1e-5
-    lists = [*model.inputs, *model.outputs, *model.pairs.values(), model.biases, model.weights]
+def numbers_of(model):
+    return [*model.inputs, *model.outputs, *model.pairs.values(), model.biases]
 
-    def loss():
-        return -math.log(model.probabilities(ids)[right])
 
-    slopes = []
-    for numbers in lists:
+def average_steps(model, ids, right, candidates):
+    """How far a step at rate 1 moves each number, averaged over several draws of candidates."""
+    before, moved = list(chain.from_iterable(numbers_of(model))), 0
+    totals = [0.0] * len(before)
+    for moved, stands_for in enumerate(candidates, 1):
+        copy = three.EmbeddingModel([*model.inputs], [*model.outputs], [*model.biases], dict(model.pairs))
+        copy.step(ids, right, rate=1.0, stands_for=stands_for)
+        totals = [total + old - new for total, old, new in zip(totals, before, chain.from_iterable(numbers_of(copy)))]
+    return [total / moved for total in totals]
+
+
+@pytest.mark.parametrize("ids, right", [([3, 4, 2, 1], 2), ([1, 2], 2), ([3, 3], 3), ([3, 3, 3], 1), ([6], 6), ([], 2)])
+def test_the_step_is_the_gradient_by_finite_differences(ids, right):
+    model, tiny, slopes = random_model(random.Random(6)), 1e-5, []
+    for numbers in numbers_of(model):
         for place, value in enumerate(numbers):
             around = []
             for numbers[place] in (value + tiny, value - tiny):
-                around.append(loss())
+                around.append(-math.log(three.softmax(model.logits(ids))[right]))
             numbers[place] = value
             slopes.append((around[0] - around[1]) / (2 * tiny))
-    before = list(chain.from_iterable(lists))
-    model.exact_step(ids, right, rate=1.0)
-    after = list(chain.from_iterable([*model.inputs, *model.outputs, *model.pairs.values(), model.biases, model.weights]))
-    steps = [old - new for old, new in zip(before, after)]
-    steps[-len(model.weights):] = [step / three.WEIGHT_RATE for step in steps[-len(model.weights):]]
+    steps = average_steps(model, ids, right, [None])
     assert max(abs(slope - step) for slope, step in zip(slopes, steps)) < 1e-6 * max(map(abs, slopes))
+
+
+def test_a_step_with_many_drawn_candidates_is_the_exact_one():
+    rng = random.Random(5)
+    text = [1, 2] * 9 + rng.choices(range(7), k=200)
+    model, draw = random_model(rng), three.candidate_drawer(text, 4000, rng)
+    exact = average_steps(model, [1, 2], 4, [None])
+    drawn = average_steps(model, [1, 2], 4, [draw(2, 4) for _ in range(30)])
+    assert max(abs(x - y) for x, y in zip(exact, drawn)) < 0.05 * max(map(abs, exact))
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path):
@@ -642,37 +657,74 @@ def test_the_same_seed_gives_the_same_file(tmp_path):
               "three.train_model(ids, 128, dimensions=8, passes=1, seed=5).save(sys.argv[2])")
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert run("-c", script, HERE, tmp_path / name, PYTHONHASHSEED=seed).returncode == 0
-    files = {(tmp_path / name).read_bytes() for name in "abc"}
-    assert len(files) == 1
+    assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
     assert three.train_model(list(b"abcabcabc"), 128, dimensions=4, seed=1).inputs != \
         three.train_model(list(b"abcabcabc"), 128, dimensions=4, seed=2).inputs
 
 
 def test_the_model_has_learned_the_sky(course):
     tokenizer, model = course
-    probabilities = model.probabilities(tokenizer.encode(PROMPT))
+    probabilities = three.softmax(model.logits(tokenizer.encode(PROMPT)))
     ranked = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)
     words = [tokenizer.decode([id]) for id in ranked[:10]]
-    assert words[0] == " blue" and " clear" in words and " cloudy" in words
-    for word in (" apple", " banana"):
-        assert probabilities[tokenizer.encode(word)[0]] < 0.001
+    assert words[0] == " blue" and " clear" in words
+    assert probabilities[tokenizer.encode(" apple")[0]] < 0.001
 
 
-def test_the_model_beats_the_compressors_on_stories_it_has_not_seen(course):
+class Trigram:
+    """Kneser and Ney's trigram, interpolated: how often three tokens, two and one were met, each discounted."""
+
+    def __init__(self, ids, vocab_size, discount=0.8):
+        self.vocab_size, self.discount = vocab_size, discount
+        threes, twos = Counter(zip(ids, ids[1:], ids[2:])), set(zip(ids, ids[1:]))
+        self.after_two, self.after_one, self.alone = {}, {}, Counter(last for _, last in twos)
+        for (a, b, c), count in threes.items():
+            self.after_two.setdefault((a, b), Counter())[c] += count
+            self.after_one.setdefault(b, Counter())[c] += 1
+
+    def probability(self, ids, id):
+        share = 1 / self.vocab_size
+        for counts in (self.alone, self.after_one.get(ids[-1]), self.after_two.get(tuple(ids[-2:]))):
+            if counts:
+                left_over = self.discount * len(counts) * share
+                share = (max(counts[id] - self.discount, 0) + left_over) / sum(counts.values())
+        return share
+
+    def logits(self, ids):
+        return [math.log(self.probability(ids, id)) for id in range(self.vocab_size)]
+
+
+def test_the_model_beats_a_trigram_and_the_compressors_on_stories_it_has_not_seen(course):
     import bz2
     import lzma
-    seen, held_out = ("\n\n".join(stories).encode() for stories in one.corpus_stories())
-    loss = three.bits_per_byte(course[1], course[0], one.corpus_stories()[1], every=4)
+    tokenizer, model = course
+    seen, held_out = one.corpus_stories()
+    trigram, surprise = Trigram(three.story_ids(tokenizer, seen), len(tokenizer)), 0.0
+    assert math.isclose(sum(trigram.probability([5, 300], id) for id in range(len(tokenizer))), 1)
+    for story in held_out:
+        ids = three.story_ids(tokenizer, [story])
+        surprise += sum(three.bits(trigram.probability(ids[:place], ids[place])) for place in range(1, len(ids)))
+    size = len("\n\n".join([*held_out, ""]).encode())
+    loss = three.bits_per_byte(model, tokenizer, held_out)
+    assert loss < 1.75 and loss < surprise / size - 0.02
+    seen, held_out = ("\n\n".join(stories).encode() for stories in (seen, held_out))
     for compress in (zlib.compress, lzma.compress, bz2.compress):
-        extra = len(compress(seen + b"\n\n" + held_out)) - len(compress(seen))
-        assert loss < 8 * extra / len(held_out)
+        assert loss < 8 * (len(compress(seen + b"\n\n" + held_out)) - len(compress(seen))) / size
+
+
+def test_the_record_of_the_training_shows_that_it_learned(course):
+    record = json.loads(course[1].metadata["record"])
+    assert [row["pass"] for row in record] == [0, 1, 2, 3, 4]
+    for name in ("seen", "held_out"):
+        assert all(after[name] < before[name] for before, after in zip(record, record[1:]))
+    assert len({row["text"] for row in record}) == len(record)
 
 
 def test_neighbours_are_of_the_same_kind(course):
     kinds = ["dog cat fox horse bird duck cow mouse fish owl sheep dogs cats horses birds",
              "red blue green white black yellow grey brown gold",
              "boy girl man woman mother father sister brother grandmother grandfather teacher farmer driver doctor child "
-             "uncle cousin painter neighbor friend king computer",
+             "uncle cousin painter neighbor friend king",
              "house garden school kitchen street village hill lake river park forest road town field yard barn farm city",
              "car train bus truck boat bike plane", "run walk sit play stay sleep read stand go come jump fly talk get move"]
     tokenizer, model = course
@@ -685,6 +737,13 @@ def test_neighbours_are_of_the_same_kind(course):
         kind = next(set(kind.split()) for kind in kinds if word in kind.split())
         good += bool((near - {word}) & kind)
     assert good >= 16
+
+
+def test_a_token_that_training_never_met_is_no_neighbour(course):
+    model = three.train_model(list(b"abcabdabc" * 9), 128, dimensions=8, passes=1)
+    met = {id for id, _ in three.nearest(model.embeddings[97], model.embeddings, 128)}
+    assert met == set(b"abcd")
+    assert not any(course[1].embeddings[255]) and "never met" in run("lesson_3_embeddings.py", "\x01").stdout
 
 
 def test_vectors_that_cannot_be_compared():
@@ -701,10 +760,20 @@ def test_vectors_that_cannot_be_compared():
             three.lookup([[1.0], [2.0]], [wrong])
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1.0, 1e170, 1e300])
+def test_vectors_of_any_size_are_compared_by_their_direction(size):
+    assert three.cosine_similarity([size, 0], [size, size]) == pytest.approx(0.5 ** 0.5)
+    near = three.nearest([size, 2 * size], [[size, 0], [size, 2 * size], [0, -size]], 3)
+    assert [id for id, _ in near] == [1, 0, 2] and near[0][1] == pytest.approx(1)
+
+
 def test_training_on_nonsense_is_refused():
     for ids in ([], [1], [1, 128], [1, -1], [1, "2"]):
         with pytest.raises(ValueError, match="training needs"):
             three.train_model(ids, 128)
+    for wrong in ({"dimensions": 3}, {"dimensions": 0}, {"passes": 0}):
+        with pytest.raises(ValueError, match="training needs"):
+            three.train_model([1, 2, 3], 128, **wrong)
     with pytest.raises(ValueError, match="run away"):
         three.train_model(list(b"abcab") * 40, 128, rate=1e9, dimensions=4)
 
@@ -714,18 +783,31 @@ def test_safetensors_of_all_types(tmp_path):
     for dtype in ("F64", "F32", "F16"):
         three.write_safetensors(tmp_path / "file", {"m": (dtype, (2, 2), numbers)}, {"who": "me"})
         assert three.read_safetensors(tmp_path / "file")["m"].row(1) == [0.25, 6.0]
-    upper_halves = [int.from_bytes(struct.pack("<f", number)[2:], "little") for number in numbers]
-    three.write_safetensors(tmp_path / "file", {"m": ("BF16", (2, 2), upper_halves)}, {})
-    tensor = three.read_safetensors(tmp_path / "file")["m"]
-    assert list(tensor) == [[1.5, -2.0], [0.25, 6.0]] and (tensor.dtype, tensor.shape) == ("BF16", (2, 2))
+    upper_halves = b"".join(struct.pack("<f", number)[2:] for number in numbers)
+    write_header(tmp_path / "file", {"m": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]},
+                                     "odd": {"dtype": "F8_E4M3", "shape": [3], "data_offsets": [8, 11]}}, upper_halves + b"abc")
+    tensors = three.read_safetensors(tmp_path / "file")
+    assert list(tensors["m"]) == [[1.5, -2.0], [0.25, 6.0]] and (tensors["m"].dtype, tensors["m"].shape) == ("BF16", (2, 2))
+    with pytest.raises(ValueError, match="F8_E4M3"):
+        tensors["odd"].row(0)
     for wrong in (-1, 2, "0"):
         with pytest.raises(ValueError, match="no row"):
-            tensor.row(wrong)
+            tensors["m"].row(wrong)
 
 
-def write_header(path, header, size=0):
+def test_hugging_face_reads_what_the_lesson_writes(tmp_path):
+    safetensors = pytest.importorskip("safetensors")
+    pytest.importorskip("numpy")
+    model = random_model(random.Random(3))
+    model.save(tmp_path / "model.safetensors")
+    with safetensors.safe_open(tmp_path / "model.safetensors", "np") as file:
+        assert file.get_tensor("embeddings").tolist() == model.embeddings
+        assert file.get_tensor("pairs").tolist() == [list(pair) for pair in model.pairs]
+
+
+def write_header(path, header, numbers=b""):
     data = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(len(data).to_bytes(8, "little") + data + bytes(size))
+    path.write_bytes(len(data).to_bytes(8, "little") + data + numbers)
 
 
 @pytest.mark.parametrize("header, size", [
@@ -733,17 +815,18 @@ def write_header(path, header, size=0):
     ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, 7),
     ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, 9),
     ({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, 8),
-    ({"a": {"dtype": "F33", "shape": [2], "data_offsets": [0, 8]}}, 8),
+    ({"a": {"dtype": "F8", "shape": [8], "data_offsets": [8, 0]}}, 8),
     ({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, -8]}}, 8),
     ({"a": {"dtype": "F32", "shape": [2 ** 62, 2 ** 62, 0], "data_offsets": [8, 8]}}, 8),
     ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
       "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}}, 6),
     ({"a": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}}, 4),
-    ({"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}, 4)])
+    ({"a": {"dtype": "F32", "shape": 1, "data_offsets": [0, 4]}}, 4)])
 def test_a_hostile_header_is_refused(header, size, tmp_path):
-    write_header(tmp_path / "file", header, size)
-    with pytest.raises(ValueError):
-        three.read_safetensors(tmp_path / "file")
+    write_header(tmp_path / "file", header, bytes(size))
+    for read in (three.read_safetensors, three.header_of, three.EmbeddingModel.load):
+        with pytest.raises(ValueError):
+            read(tmp_path / "file")
 
 
 def test_a_header_longer_than_the_file_allocates_nothing(tmp_path):
@@ -784,39 +867,150 @@ def test_a_damaged_model_is_never_trusted(tmp_path):
             three.EmbeddingModel.load(path)
 
 
-def test_the_course_model_is_rebuilt_when_it_must_be(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(three, "MODEL_FOLDER", tmp_path / "model")
-    trained = []
+@pytest.mark.parametrize("name, tensor", [("biases", ("F64", (6,), [0.0] * 6)), ("pairs", ("I32", (1, 2), [1, 7])),
+                                          ("embeddings", ("F64", (7, 3), [0.0] * 21)), ("other", ("F64", (1,), [0.0]))])
+def test_a_model_of_wrong_shapes_is_refused_though_its_checksum_is_right(name, tensor, tmp_path):
+    tensors = {"embeddings": ("F64", (7, 4), [0.0] * 28), "biases": ("F64", (7,), [0.0] * 7),
+               "pairs": ("I32", (1, 2), [1, 2]), "pair_vectors": ("F64", (1, 2), [0.0] * 2)}
+    three.write_safetensors(tmp_path / "file", tensors, {})
+    assert three.EmbeddingModel.load(tmp_path / "file").logits([1]) == [0.0] * 7
+    three.write_safetensors(tmp_path / "file", {**tensors, name: tensor}, {})
+    with pytest.raises(ValueError, match="no model of this lesson"):
+        three.EmbeddingModel.load(tmp_path / "file")
 
-    def train_quickly(ids, vocab_size, after_pass=None):
-        trained.append(len(ids))
-        return three.EmbeddingModel.untrained(vocab_size, 4)
-    monkeypatch.setattr(three, "train_model", train_quickly)
+
+def test_a_loaded_model_learns_on_and_is_saved_and_opened_again(tmp_path):
+    path = tmp_path / "model.safetensors"
+    random_model(random.Random(8)).save(path)
+    for _ in range(2):
+        model = three.EmbeddingModel.load(path)
+        model.step([1, 2], right=3, rate=0.5)
+        model.save(path)
+        assert three.EmbeddingModel.load(path).embeddings == model.embeddings
+
+
+def test_the_course_model_is_rebuilt_when_it_must_be(tmp_path, monkeypatch, capsys):
+    folder, trained = tmp_path / "model", []
+    monkeypatch.setattr(three, "MODEL_FOLDER", folder)
+
+    def learn_quickly(seen, held_out):
+        trained.append(len(seen))
+        return two.course_tokenizer(), three.EmbeddingModel.untrained(two.COURSE_VOCAB_SIZE, 4)
+    monkeypatch.setattr(three, "learn", learn_quickly)
     course_model = three.course_model.__wrapped__
     course_model()
+    capsys.readouterr()
     course_model()
-    assert len(trained) == 1
+    assert len(trained) == 1 and capsys.readouterr().err == ""
     for name in ("tokenizer.json", "model.safetensors"):
-        path = tmp_path / "model" / name
+        path = folder / name
         path.write_bytes(path.read_bytes()[:-9] + b"         ")
         course_model()
         assert "training again" in capsys.readouterr().err
-    assert len(trained) == 3
-    monkeypatch.setattr(three, "WEIGHT_RATE", 0.5)
-    course_model()
-    course_model()
+        path.unlink()       # as if it was stopped between the two files
+        if name == "tokenizer.json":
+            course_model()
     assert len(trained) == 4
 
 
-def test_labels_of_a_map_do_not_overlap():
+def test_an_edit_of_the_code_trains_anew_and_a_mended_sentence_does_not(tmp_path, monkeypatch):
+    names = {three.fingerprint()}
+    for name in ["corpus.txt", *(lesson.name for lesson in LESSONS[:3])]:
+        (tmp_path / name).write_bytes((HERE / name).read_bytes())
+    monkeypatch.setattr(three, "HERE", tmp_path)
+    lesson = tmp_path / "lesson_3_embeddings.py"
+    code = lesson.read_text(encoding="utf-8")
+    for old, new, same in (("", "", True), ("Every token becomes a vector", "Tokens become vectors", True),
+                           ("# how much of", "# which part of", True), ("SHRINK = 0.02", "SHRINK = 0.03", False)):
+        lesson.write_text(code.replace(old, new, 1), encoding="utf-8")
+        assert (three.fingerprint() in names) == same
+
+
+def test_a_model_of_somebody_else_is_never_touched(tmp_path, course, monkeypatch, capsys):
+    path = tmp_path / "model.safetensors"
+    three.write_safetensors(path, {"wte": ("F32", (2, 2), range(4))}, {"format": "pt"})
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    before = [file.read_bytes() for file in sorted(tmp_path.iterdir())]
+    monkeypatch.setattr(three, "MODEL_FOLDER", tmp_path)
+    monkeypatch.setattr(three, "learn", lambda seen, held_out: course)
+    assert three.course_model.__wrapped__() == course
+    assert "not made by this lesson" in capsys.readouterr().err
+    path.unlink()
+    with pytest.raises(ValueError, match="not made by this lesson"):
+        three.save_model(tmp_path, *course)
+    assert (tmp_path / "tokenizer.json").read_bytes() == before[-1]
+
+
+def test_threads_that_save_at_once_leave_a_whole_model(tmp_path, course):
+    def save():
+        for _ in range(2):
+            three.save_model(tmp_path, course[0], random_model(random.Random(4)))
+    threads = [threading.Thread(target=save) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    three.load_model(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "tokenizer.json"]
+
+
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbf" + b"\r\n\r\n".join(b"The dog number %d ran." % n for n in range(20)),
+                                  b"\n".join(b"A line with %d cats." % n for n in range(30))])
+def test_a_text_of_your_own_is_learned_and_opened(text, tmp_path):
+    (tmp_path / "my.txt").write_bytes(text)
+    ended = run("lesson_3_embeddings.py", "--train", tmp_path / "my.txt", "--save", tmp_path / "model", "--vocab-size", 280,
+                "--dimensions", 8, "--passes", 2)
+    assert ended.returncode == 0 and "takes about" in ended.stderr and "after pass 2" in ended.stderr
+    tokenizer, model = three.load_model(tmp_path / "model")
+    assert "\r" not in tokenizer.decode(sorted(tokenizer.vocabulary.values())[256:])
+    assert len(model.logits(tokenizer.encode("The"))) == len(tokenizer) == 280
+
+
+def test_what_cannot_be_trained_on_is_refused_before_it_starts(tmp_path):
+    (tmp_path / "my.txt").write_text("Just one story.", encoding="utf-8")
+    for arguments, says in ((["--save", tmp_path / "model"], "ten stories"), ([], "--save FOLDER"),
+                            (["--save", tmp_path / "model", "--dimensions", 3], "even number")):
+        ended = run("lesson_3_embeddings.py", "--train", tmp_path / "my.txt", *arguments)
+        assert ended.returncode == 2 and says in ended.stderr and not (tmp_path / "model").exists()
+
+
+def test_vectors_of_another_tokenizer_are_refused(course):
+    tensors = {"wte": three.Tensor("", "wte", "F32", (151936, 896), 0)}
+    assert three.find_embeddings(tensors, 151665).name == "wte"
+    for size in (len(course[0]), 151937):
+        with pytest.raises(ValueError, match="same model"):
+            three.find_embeddings(tensors, size)
+
+
+def test_labels_of_a_map_do_not_overlap_and_chinese_ones_are_aligned():
     rng = random.Random(9)
-    labels = ["w" * rng.randrange(1, 9) for _ in range(60)]
+    labels = ["车" * rng.randrange(1, 5) if rng.random() < 0.3 else "w" * rng.randrange(1, 9) for _ in range(60)]
     vectors = [[rng.gauss(0, 1) for _ in range(5)] for _ in labels]
-    taken = Counter()
-    for label, (row, column) in zip(labels, three.place_labels(labels, vectors, 76, 22)):
-        assert 0 <= row < 22 and column + len(label) <= 76
-        taken.update((row, column + step) for step in range(len(label)))
+    taken, places = Counter(), three.place_labels(labels, vectors, 76, 22)
+    for label, (row, column) in zip(labels, places):
+        assert 0 <= row < 22 and column + three.display_width(label) <= 76
+        taken.update((row, column + step) for step in range(three.display_width(label)))
     assert max(taken.values()) == 1
+    lines = three.draw_map(labels, vectors, 76, 22).split("\n")
+    first = min(row for row, _ in places)
+    for label, (row, column) in zip(labels, places):
+        at = [place for place in range(len(lines[row - first])) if three.display_width(lines[row - first][:place]) == column]
+        assert any(lines[row - first].startswith(label, place) for place in at)
+
+
+def test_both_axes_of_a_map_have_the_same_scale():
+    corners = [[0, 0], [8, 0], [0, 2], [8, 2]]
+    places = three.place_labels(["a", "b", "c", "d"], corners, 60, 20)
+    (low, left), (high, right) = map(min, zip(*places)), map(max, zip(*places))
+    assert abs((right - left) / (2 * (high - low)) - 4) < 0.5
+
+
+@pytest.mark.parametrize("rows", [[[0, 0], [1, -2], [2, -4], [3, -6]], [[0, 0], [1, 1]], [[0, 3], [0, -3], [1, 0], [-1, 0]]])
+def test_principal_components_of_few_points(rows):
+    first, second = three.principal_components(rows)
+    assert three.length(first) == pytest.approx(1) and abs(three.dot(first, second)) < 1e-9
+    spread = [sum(three.dot(row, axis) ** 2 for row in rows) for axis in (first, second)]
+    assert spread[0] > spread[1]
 
 
 def test_principal_components_are_orthogonal_and_strongest():
@@ -986,17 +1180,15 @@ def nearest_to_the_parents():
     return next(tokenizer.decode([id]) for id, _ in three.nearest(both, model.embeddings, 3) if id not in ids)
 
 
-def count_pairs_of_words(ids, vocab_size):
-    counts, followers = Counter(ids), {}
-    for before, after in zip(ids, ids[1:]):
-        followers.setdefault(before, Counter())[after] += 1
-    alone = [(counts[id] + 0.5) / (len(ids) + 0.5 * vocab_size) for id in range(vocab_size)]
+class MixedWithCounts:
+    """The course's model and a trigram, half and half."""
 
-    def probabilities(last):
-        after = followers.get(last, Counter())
-        total = sum(after.values()) + 30
-        return [(after[id] + 30 * share) / total for id, share in enumerate(alone)]
-    return probabilities
+    def __init__(self, ids, vocab_size):
+        self.model, self.trigram = three.course_model()[1], Trigram(ids, vocab_size)
+
+    def logits(self, ids):
+        learned, counted = three.softmax(self.model.logits(ids)), map(math.exp, self.trigram.logits(ids))
+        return [math.log(x + y) for x, y in zip(learned, counted)]
 
 
 def beam_search(model, ids, count, width=4):
@@ -1018,13 +1210,13 @@ REFERENCE_ANSWERS = {
           words_without_signs],
     two: [11, [9, 1, 2, 9], ["lo", "low", " low"],
           lambda tokenizer, text: len(text.encode()) / len(tokenizer.encode(text)) if text else 0, encode_by_hand],
-    three: [[1, -1, 0], [10, 16], nearest_to_the_parents, lambda a, b: math.dist(a, b), count_pairs_of_words],
+    three: [[1, -1, 0], [10, 16], nearest_to_the_parents, lambda a, b: math.dist(a, b), MixedWithCounts],
     four: [[0.5, 0.25, 0.25], [0, 1, 2], 3, lambda shares: -sum(share * math.log2(share) for share in shares if share),
            beam_search]}
 WRONG_ANSWERS = {
     one: [["Is", " it", " red?", "  ", "Yes."], [0, 1, 2, 0, 1, 2, 1], [" sky"] * 8, lambda tokens, vocabulary: math.nan, list],
     two: [10, [1, 9, 2, 9], ["lo", "ow", "we"], lambda tokenizer, text: math.nan, lambda text, merges: []],
-    three: [[0, 0, 0], [8, 16], " blue", lambda a, b: math.nan, lambda ids, vocab_size: lambda last: [1.0]],
+    three: [[0, 0, 0], [8, 16], " blue", lambda a, b: math.nan, lambda ids, vocab_size: three.EmbeddingModel.untrained(vocab_size, 2)],
     four: [[1, 0, 0], [0, 1, 2, 3], 0, lambda shares: math.nan, lambda model, ids, count: [1] * count]}
 
 
