@@ -33,14 +33,14 @@ from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from formats import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_memory, find_model, pack_columns, read_json,
-                     read_model, save_transformer, stop_ids, tensor_shapes, write_model)
+from formats import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_memory, find_model, pack_columns,
+                     read_json, read_model, save_transformer, stop_ids, tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
 from lesson_4_sampling import SETTINGS, change_setting, generate_ids, softmax, write_steps
-from lesson_5_transformer import (Block, Linear, Settings, Transformer, add, feed_forward, gated_feed_forward, gelu,
-                                  induction_head, layer_norm, no_position, rms_norm, rotate, silu, sliding_window,
-                                  speeds, times, turn, whole_text)
+from lesson_5_transformer import (Block, Linear, Settings, Transformer, add, feed_forward, gated_feed_forward,
+                                  gelu, induction_head, layer_norm, no_position, rms_norm, silu,
+                                  sliding_window, speeds, times, turn, whole_text)
 from stage import bar, chat, progress, run_lesson, table
 
 
@@ -270,11 +270,14 @@ def _positions(config: dict, layer: int, query_norm: list = (), key_norm: list =
     if config["slow_down"]:
         all_speeds = slow_down(all_speeds, *config["slow_down"].values())
     if family in ("llama", "mistral", "qwen2", "qwen3"):
-        return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon]) for norm in (query_norm, key_norm)]
+        return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon])
+                for norm in (query_norm, key_norm)]
     if family == "llama4_text" and config["no_rope_layers"][layer]:
-        return [partial(turn_neighbours, all_speeds=all_speeds, epsilon=epsilon if config["use_qk_norm"] else None)] * 2
+        epsilon = epsilon if config["use_qk_norm"] else None
+        return [partial(turn_neighbours, all_speeds=all_speeds, epsilon=epsilon)] * 2
     if family == "llama4_text" and config["attn_temperature_tuning"]:
-        return [partial(sharpen, floor_scale=config["floor_scale"], attn_scale=config["attn_scale"]), no_position]
+        scales = {name: config[name] for name in ("floor_scale", "attn_scale")}
+        return [partial(sharpen, **scales), no_position]
     return [no_position] * 2
 
 
@@ -483,7 +486,8 @@ def _block(config: dict, layer: int, parts: dict, matrix: Callable = list) -> Bl
     return Block(block_settings(config, layer, found.pop("query_norm"), found.pop("key_norm")), **found)
 
 
-def load_llm(folder_or_name: Union[str, Path], packed: bool = True, bits: int = 16) -> tuple[Tokenizer, Transformer]:
+def load_llm(folder_or_name: Union[str, Path], packed: bool = True,
+             bits: int = 16) -> tuple[Tokenizer, Transformer]:
     """A tokenizer and its transformer, from a folder, or fetched once from Hugging Face by their name.
 
     Raises ValueError if something is missing, or if the two don't belong together.
@@ -580,7 +584,8 @@ def exercise_5(answer: Callable) -> str:
     Then open a real one: names go into formats.py, and the layer into `block_settings`.
     """
     rng, vector = random.Random(6), [1.0, -1.0, 0.5, 2.0]
-    (router, *_), *experts = [[Linear([[rng.gauss(0, 1) for _ in vector] for _ in vector]) for _ in "123"] for _ in "12345"]
+    (router, *_), *experts = [[Linear([[rng.gauss(0, 1) for _ in vector] for _ in vector])
+                               for _ in range(3)] for _ in range(5)]
     for count in (1, 2, 3):
         scores, right = router(vector), [0.0] * 4
         best = best_experts(scores, count)
@@ -609,10 +614,11 @@ def show(text: Optional[str] = None, model: Optional[str] = None, bits: int = 16
     for name in SETTINGS.keys() & given.keys():
         settings = change_setting(settings, name.replace("_", "-"), str(given[name]))
     if model is None or text is None and "chat" not in given or bits not in (8, 16):
-        raise ValueError("it takes --model, a folder or a name; a text, which it should continue, or --chat; --bits is 8 or 16")
+        raise ValueError("it takes --model and a text, which it should continue, or --chat; --bits is 8 or 16")
     tokenizer, transformer = load_llm(model, bits=bits)
     form = chat_form(tokenizer.special_tokens) if "chat" in given else ("", "", "")
-    stop = stop_ids(find_model(model, MODEL_FOLDER)) + tokenizer.encode(form[2].strip(), allowed_special="all")
+    end = tokenizer.encode(form[2].strip(), allowed_special="all")
+    stop = stop_ids(find_model(model, MODEL_FOLDER)) + end
     said = first = getattr(tokenizer, "first_ids", [])
 
     def write(line: str, settings: dict) -> None:
