@@ -887,6 +887,13 @@ def check_config(config: dict) -> dict:
 
     Raises ValueError, with its name, for what the lessons have no code for.
     """
+    try:
+        return _checked_config(config)
+    except (TypeError, AttributeError, ArithmeticError, LookupError) as error:
+        raise ValueError(f"config.json has a value of the wrong kind: {error}") from None
+
+
+def _checked_config(config: dict) -> dict:
     outer, config = config, config.get("text_config", config) if config.get("model_type") == "llama4" else config
     family = config.get("model_type") if isinstance(config, dict) else None
     if family not in FAMILIES:
@@ -954,8 +961,12 @@ def _fill_in(config: dict) -> None:
     if family == "llama4_text":
         config["no_rope_layers"] = config["no_rope_layers"] or [
             int((layer + 1) % config["no_rope_layer_interval"] != 0) for layer in range(count)]
+        if len(config["no_rope_layers"]) < count or not set(config["no_rope_layers"]) <= {0, 1}:
+            raise ValueError(f"config.json should have a 0 or 1 for each of {count} layers as 'no_rope_layers'")
         step = config["interleave_moe_layer_step"]
         config["moe_layers"] = list(range(step - 1, count, step)) if config["moe_layers"] is None else config["moe_layers"]
+        if not set(config["moe_layers"]) <= set(range(count)) or type(config["attn_scale"]) not in (int, float):
+            raise ValueError("config.json should have numbers of layers as 'moe_layers', and a number as 'attn_scale'")
         kinds = config["layer_types"] or ["chunked_attention" if turned else "full_attention"
                                           for turned in config["no_rope_layers"]]
     elif family == "mistral" and config["sliding_window"] is not None:

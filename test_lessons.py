@@ -1990,6 +1990,22 @@ def test_what_there_is_no_code_for_is_refused_by_name(changes, named, tmp_path):
         six.load_transformer(tmp_path)
 
 
+def test_no_value_of_a_config_ends_in_a_traceback():
+    rng = random.Random(5)
+    odd = [None, 0, -1, 1.5, "x", [], [1], {}, True, math.inf, math.nan, [[]], 10 ** 30, {"rope_type": "llama3"}]
+    for changes in SHAPES.values():
+        keys = [*formats.check_config({**SMALL, **changes}), "rope_scaling", "rope_parameters", "text_config", "architectures"]
+        for _ in range(300):
+            config = {**SMALL, **changes, **{key: rng.choice(odd) for key in rng.sample(keys, rng.randrange(1, 3))}}
+            try:
+                checked = formats.check_config(config)
+                if checked["num_hidden_layers"] < 100:
+                    for layer in range(checked["num_hidden_layers"]):
+                        six.block_settings(checked, layer, [], [])
+            except ValueError:
+                pass
+
+
 def test_tensors_that_do_not_fit_are_refused_by_name(tmp_path):
     for change, dtype, named in ((lambda name: name.replace("model.norm", "model.nrm"), None, "model.norm.weight"),
                                  (lambda name: name if "v_proj" not in name else "", None, "v_proj"),
