@@ -387,7 +387,8 @@ def test_nothing_that_is_played_is_too_wide_for_eighty_columns():
 def test_a_text_is_the_same_in_every_locale():
     said = {run("lesson_2_coding_tokenizer.py", "The 车 🌲", PYTHONIOENCODING="utf-8", **environment).stdout
             for environment in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0"})}
-    assert len(said) == 1 and str(list("车".encode()))[1:-1].replace(",", "") in re.sub(" +", " ", said.pop())
+    ids = map(int, said.pop().splitlines()[3].split())
+    assert not said and two.course_tokenizer().decode(ids) == "The 车 🌲"
 
 
 def test_the_lessons_import_only_downwards_and_every_public_function_has_a_docstring():
@@ -427,7 +428,6 @@ def interrupted(arguments, signal_number):
 @posix
 def test_a_closed_pipe_and_ctrl_c_end_a_lesson_without_a_word():
     assert interrupted(["lesson_1_tokens.py"], None) == (141, b"")
-    assert interrupted(["lesson_4_sampling.py", "--chat"], signal.SIGINT)[1] == b""
     assert interrupted(["lesson_1_tokens.py", "--step"], signal.SIGINT) == (130, b"")
 
 
