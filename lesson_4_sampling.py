@@ -35,18 +35,18 @@ from stage import bar, chat, display_width, run_lesson, table, visible, write_wo
 def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     """Turn logits, which can be any numbers, into probabilities, which add up to 1.
 
-    You know the softmax of lesson 3: take e to the power of each logit, and divide by the
-    sum. Only distances count: if one logit is 1 higher than another, its token is e = 2.718
-    times as likely. What is new is a knob, the temperature, which divides the distances.
-    At half the temperature they are twice as large, and the best token wins more clearly.
-    The logits from the top of this lesson give it 0.881 now, and no longer 0.727:
+    You know softmax from lesson 3: e to the power of each logit, divided by the sum of
+    all these powers. Only distances count: if one logit is 1 higher than another, its
+    token is e = 2.718 times as likely. What is new is a knob, the temperature, which
+    divides the distances. At half the temperature they are twice as large, and the best
+    token, which had 0.727 at the top of this lesson, wins more clearly:
 
     >>> [round(share, 3) for share in softmax([2.0, 1.0, -3.0], temperature=0.5)]
     [0.881, 0.119, 0.0]
 
     At twice the temperature the others catch up. At 0 the best token gets everything.
 
-    Raises ValueError for a temperature below 0, for NaN, and if no logit is above -infinity.
+    Raises ValueError if the temperature is below 0, or a logit NaN, or all -infinity.
     """
     logits = _checked_logits(logits, temperature)
     highest = max(logits)
@@ -80,8 +80,8 @@ def normalize(weights: Iterable[float]) -> Vector:
     """Divide weights by their sum, so that they become probabilities.
 
     Probabilities add up to 1, which is 100 per cent. The five on the slide add up to
-    146.003. But you can read them as tickets in a lottery: 60 say "blue", 45 say "clear".
-    Divided by their sum, they are probabilities.
+    146.003. But you can read them as tickets in a lottery: 60 say "blue", 45 say
+    "clear". Divided by their sum, they are probabilities.
 
     >>> [round(share, 3) for share in normalize(CANDIDATES.values())]
     [0.411, 0.308, 0.281, 0.0, 0.0]
@@ -110,9 +110,9 @@ def temperature_table(names: Iterable[str], logits: Vector, temperatures: Iterab
     sang     1.6 ▎                   8.7 █▍                 16.7 ██▋
     flew     0.2 ▏                   3.2 ▌                  10.2 █▋
 
-    A low temperature writes what is expected; a high one is full of ideas, good and bad.
-    Now the five words for the sky. The logarithms of their weights are their logits, for
-    `math.log` undoes the power of e. At 10, nearly every fifth sky is a fruit:
+    A low temperature writes what is expected; a high one is full of ideas, good and
+    bad. Now the five words for the sky, with the logarithms of their weights as logits,
+    for `math.log` undoes the power of e. At 10, nearly every fifth sky is a fruit:
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
     >>> print(temperature_table(CANDIDATES, logits, (0.5, 1, 10)))
@@ -150,8 +150,8 @@ def greedy(probabilities: Vector) -> int:
 def sample(probabilities: Vector, rng: random.Random) -> int:
     """Draw an id at random, each as often as its probability says.
 
-    `rng` is one of Python's random number generators, which draws the same again from the
-    same seed. Of ten thousand draws, each word gets about its share:
+    `rng` is one of Python's random number generators, which draws the same again from
+    the same seed. Of ten thousand draws, each word gets about its share:
 
     >>> rng, words = random.Random(0), list(CANDIDATES)
     >>> shares = normalize(CANDIDATES.values())
@@ -166,10 +166,10 @@ def sample(probabilities: Vector, rng: random.Random) -> int:
     apple    0.001% ▏              0
     banana   0.001% ▏              0
 
-    Not one apple. But an LLM often has over 100,000 tokens, most of them as wrong here as
-    an apple. Each is rare, but if together they have one per cent, then every hundredth
-    word is wrong, and the text has to go on from there. So the filters below take them out
-    before the draw.
+    Not one apple. But an LLM often has over 100,000 tokens, most of them as wrong here
+    as an apple. Each is rare, but if together they have one per cent, then every
+    hundredth word is wrong, and the text has to go on from there. So the filters below
+    take them out before the draw.
     """
     probabilities = normalize(probabilities)
     return rng.choices(range(len(probabilities)), weights=probabilities)[0]
@@ -180,8 +180,8 @@ def sample(probabilities: Vector, rng: random.Random) -> int:
 def keep_top_k(probabilities: Vector, k: int) -> Vector:
     """Keep the k most probable tokens (Fan, Lewis and Dauphin 2018).
 
-    The others get 0, and the kept are rescaled to add up to 1 again. These are the words for
-    the sky at temperature 10, and the fruits have no chance now. On a tie, lower ids win.
+    The others get 0, and the kept are rescaled to add up to 1 again. Of the words for
+    the sky at temperature 10, the fruits have no chance now. On a tie, lower ids win.
 
     >>> shares = keep_top_k([0.276, 0.268, 0.266, 0.098, 0.092], k=3)
     >>> [round(share, 3) for share in shares]
@@ -207,7 +207,7 @@ def _best_first(probabilities: Vector) -> list[int]:
 def keep_top_p(probabilities: Vector, p: float) -> Vector:
     """Keep the best tokens until together they reach p (Holtzman and others 2019).
 
-    If the model is sure, one may be enough. If it has no idea, many are as good.
+    If the model is sure, one may be enough. If it has no idea, it takes many.
 
     >>> keep_top_p([0.94, 0.03, 0.02, 0.01], 0.9)
     [1.0, 0.0, 0.0, 0.0]
@@ -249,8 +249,8 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
     """First the temperature, then top-k, top-p and min-p, as in Hugging Face's library.
 
     None leaves a filter out. The order matters, for each filter sees only what the one
-    before it has left. Of 0.5, 0.3 and 0.2, top-k = 2 leaves two, which become 0.625 and
-    0.375. So the first alone reaches top-p = 0.6. Without top-k it would take two.
+    before it has left. Of 0.5, 0.3 and 0.2, top-k = 2 leaves two, which become 0.625
+    and 0.375. So the first alone reaches top-p = 0.6. Without top-k it would take two.
 
     >>> logits = [math.log(share) for share in (0.5, 0.3, 0.2)]
     >>> next_token_probabilities(logits, top_k=2, top_p=0.6)
@@ -266,14 +266,15 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
 
 # %% How LLMs work: predict the next token, again and again
 
-def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = (), *, max_new_tokens: int = 100,
-                 temperature: float = 0.8, top_k: Optional[int] = None, top_p: Optional[float] = None,
-                 min_p: Optional[float] = 0.1, seed: Optional[int] = None) -> Iterator[tuple[int, Vector, Vector]]:
+def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = (), *,
+                 max_new_tokens: int = 100, temperature: float = 0.8, top_k: Optional[int] = None,
+                 top_p: Optional[float] = None, min_p: Optional[float] = 0.1,
+                 seed: Optional[int] = None) -> Iterator[tuple[int, Vector, Vector]]:
     """The whole loop: ids, logits, probabilities, a draw, and again.
 
-    At each step it yields the id that was drawn, the probabilities that the model gave, and
-    those after temperature and filters, from which it drew. It ends after `max_new_tokens`,
-    or when an id of `stop` is drawn.
+    At each step it yields the id that was drawn, the probabilities that the model gave,
+    and those after temperature and filters, from which it drew. It ends after
+    `max_new_tokens`, or when an id of `stop` is drawn.
 
     >>> tokenizer, model = course_model()
     >>> ids = tokenizer.encode("The sky is")
@@ -281,8 +282,8 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
     >>> [tokenizer.decode([id]) for id, before, after in steps]
     [' clear', '.', ' The']
 
-    `model` is anything that has `logits(ids)`. The settings, after the star, suit our small
-    model, which knows what is likely better than what is rare.
+    `model` is anything that has `logits(ids)`. The settings, after the star, suit our
+    small model, which knows what is likely better than what is rare.
     """
     ids, rng = list(ids), random.Random(seed)
     for _ in range(max_new_tokens):
@@ -300,33 +301,33 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
 def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **settings: Any) -> Iterator[str]:
     """Continue a text, the prompt, and yield what comes piece by piece.
 
-    The settings are those of `generate_ids`. `write_words(generate(...))` prints the pieces
-    as they come; here they are joined.
+    The settings are those of `generate_ids`. `write_words(generate(...))` prints the
+    pieces as they come; here they are joined.
 
     >>> tokenizer, model = course_model()
     >>> for prompt in ("The sun is shining, and the sky is",
     ...                "The king is dead, but the sun is shining, and the sky is",
     ...                "The sun is shining, and the sky is "):
-    ...     text = generate(model, tokenizer, prompt, max_new_tokens=12, seed=1)
-    ...     print(repr("".join(text)))
+    ...     pieces = generate(model, tokenizer, prompt, max_new_tokens=12, seed=1)
+    ...     print(repr("".join(pieces)))
     ' blue and the boy. "It is a lot of'
     ' blue and the boy. "It is a lot of'
     '2 and it was very long one and. "You can'
 
-    The first two are the same. The same seed draws the same, and the model sees only the
-    last few tokens, so the news of the king makes no difference to it. But don't end a
-    prompt with a space, like the third. Words bring their own, as " blue" does. After a
+    The first two are the same: the same seed draws the same, and the model sees only
+    the last few tokens, so the news of the king is lost on it. The third prompt ends
+    with a space, and yours should not. Words bring their own, as " blue" does. After a
     space that stands alone, the model expects anything but a word.
 
-    Now turn the knobs, without min-p and with it. At temperature 0 the same few tokens lead
-    to the same next one, so the text goes round in circles. At 1.5 it strays among rare
-    tokens, unless min-p takes them out. In between it is most like a story.
+    Now turn the knobs, without min-p and with it. At temperature 0 the same few tokens
+    lead to the same next one, so the text goes round in circles. At 1.5 it strays among
+    rare tokens, unless min-p takes them out. In between it is most like a story.
 
     >>> for temperature in (0, 0.5, 0.8, 1.5):
     ...     for min_p in (None, 0.1):
-    ...         text = generate(model, tokenizer, "In the morning", max_new_tokens=14,
-    ...                         seed=3, temperature=temperature, min_p=min_p)
-    ...         print(f"{temperature:<3} {min_p or 'off':<3}", repr("".join(text)))
+    ...         pieces = generate(model, tokenizer, "In the morning", max_new_tokens=14,
+    ...                           seed=3, temperature=temperature, min_p=min_p)
+    ...         print(f"{temperature:<3} {min_p or 'off':<3}", repr("".join(pieces)))
     0   off ' the sky is blue, and the sky is blue, and the sky'
     0   0.1 ' the sky is blue, and the sky is blue, and the sky'
     0.5 off '. The boy drives. "You can not talk.'
@@ -336,9 +337,9 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     1.5 off ' and back was usMyn, place and r turns dr howue'
     1.5 0.1 ' a book. They wait, the others. The birds has seen it'
 
-    A text may stop early: the end of a story is a token too, which can be drawn. It also
-    goes before your prompt, as it stood before each story. A token that ends in the middle
-    of a character waits for the next one.
+    A text may stop early: the end of a story is a token too, which can be drawn. It
+    also goes before your prompt, as it stood before each story. A token that ends in
+    the middle of a character waits for the next one.
 
     Raises ValueError for wrong settings, at once and not with the first token.
     """
@@ -373,7 +374,7 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple], text: str = "", ex
     """Print a text and what `generate_ids` adds to it, as it comes.
 
     With `explain` you see each choice first: the text so far, the token drawn, and what
-    else was likely, with the model's own percentages and what the knobs made of them.
+    else was likely, each with the model's own percentage and what the knobs made of it.
 
     >>> tokenizer, model = course_model()
     >>> ids = tokenizer.encode("The sky is")
@@ -387,9 +388,9 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple], text: str = "", ex
     <BLANKLINE>
     The sky is clear. The boy
 
-    Try --explain with a text of yours, and --chat. But don't expect answers: asked for the
-    capital of France, it writes what may come next in a story, for it has read nothing
-    else. A chatbot was trained further, on conversations, where answers come next.
+    Try --explain with a text of yours, and --chat. But don't expect answers: asked for
+    the capital of France, it writes what may come next in a story, for it has read only
+    stories. A chatbot was trained further, on conversations, where answers come next.
     """
     if explain:
         steps = list(_explained(tokenizer, steps, text))
@@ -423,7 +424,9 @@ def _explained(tokenizer: Tokenizer, steps: Iterable[tuple], text: str) -> Itera
 
 
 # %% Your turn
-# Answers go into a file beside the lesson: python3 lesson_4_sampling.py --check answers_4.py
+# As before, answer_1 and so on go into a file of yours beside the lesson. Check it:
+#
+#     python3 lesson_4_sampling.py --check answers_4.py
 
 def exercise_1(answer: list[float]) -> str:
     """A warm-up. Which probabilities, as a list, do the weights 2, 1 and 1 become?"""
@@ -452,7 +455,7 @@ def exercise_2(answer: list[int]) -> str:
 
 
 def exercise_3(answer: float) -> str:
-    """Predict: one of two tokens has a logit 3 higher. At which temperature is it e times as probable?"""
+    """Predict: at which temperature does a logit 3 higher make a token e times as probable?"""
     if not isinstance(answer, (int, float)):
         return "answer_3 should be a number."
     high, low = softmax([3.0, 0.0], answer)
@@ -480,9 +483,9 @@ def exercise_4(answer: Callable[[Vector], float]) -> str:
 def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) -> str:
     """For an evening: beat greedy.
 
-    The best first token may lead to a poor sentence. `answer_5(model, ids, count)` returns
-    `count` ids that continue a text, and together are more probable than what greedy
-    finds. One way is a beam search: at each step keep the best few beginnings, not one.
+    The best first token may lead to a poor sentence. `answer_5(model, ids, count)`
+    returns `count` ids that continue a text, and together are more probable than
+    greedy's. One way is a beam search: at each step keep the best few beginnings.
     """
     tokenizer, model = course_model()
     yours = greedys = 0.0
@@ -494,8 +497,9 @@ def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) ->
         by_greedy = [step[0] for step in generate_ids(model, ids, max_new_tokens=6, temperature=0)]
         yours += _surprise(model, ids, found)
         greedys += _surprise(model, ids, by_greedy)
+    last, greedy_last = (prompt + tokenizer.decode(more) for more in (found, by_greedy))
     said = (f"three texts of yours have {yours:.1f} bits of surprise, and greedy's have {greedys:.1f}. "
-            f"The last is {prompt + tokenizer.decode(found)!r}, and greedy's {prompt + tokenizer.decode(by_greedy)!r}.")
+            f"The last is {last!r}, and greedy's {greedy_last!r}.")
     if yours > greedys - 1e-9:
         return "Not yet: " + said
     return f"Yes: {said} Is the more probable text the better one?"
@@ -528,12 +532,12 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
     key = name.replace("-", "_")
     if key not in SETTINGS:
         raise ValueError(f"there is no knob {name!r}, but {', '.join(SETTINGS).replace('_', '-')}")
-    takes = "a number" if key in ("temperature", "max_new_tokens") else "a number or off"
+    can_be_off = key not in ("temperature", "max_new_tokens")
     try:
         number = int(value) if value.lstrip("-").isdigit() else float(value)
     except ValueError:
-        if value not in takes.split()[2:]:
-            raise ValueError(f"{name} takes {takes}, not {value!r}") from None
+        if not can_be_off or value != "off":
+            raise ValueError(f"{name} takes a number{' or off' * can_be_off}, not {value!r}") from None
         number = None
     changed = {**settings, key: None if (key, number) == ("min_p", 0) else number}
     _check_settings(**changed)
@@ -547,7 +551,7 @@ def show(text: Optional[str] = None, model: Optional[str] = None, **given: Any) 
         if name in given:
             settings = change_setting(settings, name.replace("_", "-"), given[name])
     if text is None and "chat" not in given:
-        raise ValueError("a text is missing, which it should continue, or --chat")
+        raise ValueError("a text is missing, for it to continue, or --chat")
     tokenizer, trained = course_model() if model is None else load_model(model)
 
     def write(line: str, settings: dict) -> None:
