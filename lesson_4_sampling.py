@@ -39,7 +39,7 @@ def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     all these powers. Only distances count: if one logit is 1 higher than another, its
     token is e = 2.718 times as likely. What is new is a knob, the temperature, which
     divides the distances. At half the temperature they are twice as large, and the best
-    token, which had 0.727 at the top of this lesson, wins more clearly:
+    token, which had 0.727 at the top of this lesson, wins more clearly.
 
     >>> [round(share, 3) for share in softmax([2.0, 1.0, -3.0], temperature=0.5)]
     [0.881, 0.119, 0.0]
@@ -100,7 +100,7 @@ def normalize(weights: Iterable[float]) -> Vector:
 def temperature_table(names: Iterable[str], logits: Vector, temperatures: Iterable[float]) -> str:
     """Show what the temperature does to probabilities, in per cent and as bars.
 
-    Four words may follow "The cat", each with a logit one lower than the last:
+    Four words may follow "The cat", each with a logit one lower than the last.
 
     >>> words = ["slept", "sat", "sang", "flew"]
     >>> print(temperature_table(words, [3.0, 2.0, 1.0, 0.0], (0.5, 1, 2)))
@@ -136,7 +136,7 @@ def temperature_table(names: Iterable[str], logits: Vector, temperatures: Iterab
 def greedy(probabilities: Vector) -> int:
     """The id of the most probable token. On a tie, the lowest id wins.
 
-    Ask a thousand times, and the answer is "blue" a thousand times:
+    Ask a thousand times, and the answer is "blue" a thousand times.
 
     >>> list(CANDIDATES)[greedy(normalize(CANDIDATES.values()))]
     'blue'
@@ -151,7 +151,7 @@ def sample(probabilities: Vector, rng: random.Random) -> int:
     """Draw an id at random, each as often as its probability says.
 
     `rng` is one of Python's random number generators, which draws the same again from
-    the same seed. Of ten thousand draws, each word gets about its share:
+    the same seed. Of ten thousand draws, each word gets about its share.
 
     >>> rng, words = random.Random(0), list(CANDIDATES)
     >>> shares = normalize(CANDIDATES.values())
