@@ -925,6 +925,7 @@ def test_filters_by_their_definition_and_one_after_the_other():
         assert four.next_token_probabilities(logits, temperature) == four.softmax(logits, temperature)
     assert four.keep_top_p([0.5, 0.3, 0.2], 0.6)[1] > 0             # what the lesson says of top-p without top-k
     assert four.keep_top_p([0.7, 0.2, 0.1, 1e-30], 1)[3] > 0        # all of it is all of it
+    assert four.keep_min_p([0.5, 0.25, 0.25], 0.5)[1] == 0.25       # half of the best is at least half of it
     assert four.greedy([0.2, 0.4, 0.4]) == 1                        # ties go to the lower ids
     assert four.keep_top_k([0.25] * 4, 2) == four.keep_top_p([0.25] * 4, 0.5) == [0.5, 0.5, 0, 0]
 
@@ -1017,8 +1018,8 @@ def test_a_knob_takes_what_the_loop_takes(course):
                                       ("min_p", 0.1), ("seed", None)]
     for name, value, expected in (
             ("temperature", "0", 0), ("top-k", "5", 5), ("top_k", "off", None), ("top_p", ".9", 0.9),
-            ("seed", "off", None), ("min-p", "0", None), ("min-p", "0.0", None), ("min-p", "off", None), ("max-new-tokens", "0", 0),
-            ("seed", "9" * 30, 10 ** 30 - 1)):
+            ("seed", "off", None), ("min-p", "0", None), ("min-p", "0.0", None), ("min-p", "off", None),
+            ("seed", "9" * 30, 10 ** 30 - 1), ("max-new-tokens", "0", 0)):
         settings = four.change_setting(settings, name, value)
         assert settings[name.replace("-", "_")] == expected
     assert four.SETTINGS["min_p"] == 0.1
