@@ -308,15 +308,15 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     >>> for prompt in ("The sun is shining, and the sky is",
     ...                "The king is dead, but the sun is shining, and the sky is",
     ...                "The sun is shining, and the sky is "):
-    ...     pieces = generate(model, tokenizer, prompt, max_new_tokens=12, seed=1)
-    ...     print(repr("".join(pieces)))
+    ...     text = generate(model, tokenizer, prompt, max_new_tokens=12, seed=1)
+    ...     print(repr("".join(text)))
     ' blue and the boy. "It is a lot of'
     ' blue and the boy. "It is a lot of'
     '2 and it was very long one and. "You can'
 
     The first two are the same: the same seed draws the same, and the model sees only
-    the last few tokens, so the news of the king is lost on it. The third prompt ends
-    with a space, and yours should not. Words bring their own, as " blue" does. After a
+    the last few tokens, so the news of the king changes nothing. The third prompt ends
+    with a space, and yours should not. Words bring their own, as ·blue does. After a
     space that stands alone, the model expects anything but a word.
 
     Now turn the knobs, without min-p and with it. At temperature 0 the same few tokens
@@ -325,9 +325,9 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
 
     >>> for temperature in (0, 0.5, 0.8, 1.5):
     ...     for min_p in (None, 0.1):
-    ...         pieces = generate(model, tokenizer, "In the morning", max_new_tokens=14,
-    ...                           seed=3, temperature=temperature, min_p=min_p)
-    ...         print(f"{temperature:<3} {min_p or 'off':<3}", repr("".join(pieces)))
+    ...         text = "".join(generate(model, tokenizer, "In the morning", seed=3,
+    ...             temperature=temperature, min_p=min_p, max_new_tokens=14))
+    ...         print(f"{temperature:<3} {min_p or 'off':<3} {text!r}")
     0   off ' the sky is blue, and the sky is blue, and the sky'
     0   0.1 ' the sky is blue, and the sky is blue, and the sky'
     0.5 off '. The boy drives. "You can not talk.'
@@ -551,7 +551,7 @@ def show(text: Optional[str] = None, model: Optional[str] = None, **given: Any) 
         if name in given:
             settings = change_setting(settings, name.replace("_", "-"), given[name])
     if text is None and "chat" not in given:
-        raise ValueError("a text is missing, for it to continue, or --chat")
+        raise ValueError("it takes a text to continue, or --chat")
     tokenizer, trained = course_model() if model is None else load_model(model)
 
     def write(line: str, settings: dict) -> None:

@@ -1031,7 +1031,7 @@ def test_a_knob_takes_what_the_loop_takes(course):
             ("min-p", "²", "min-p takes a number or off"), ("seed", "or", "seed takes a number or off")):
         with pytest.raises(ValueError, match=says):
             four.change_setting(settings, name, value)
-    for given, says in (({"explain": True}, "a text is missing"), ({"text": "a", "temperature": "-1"}, "from 0 up"),
+    for given, says in (({"explain": True}, "it takes a text"), ({"text": "a", "temperature": "-1"}, "from 0 up"),
                         ({"text": "a", "model": "no such folder"}, "no such folder")):
         with pytest.raises((ValueError, OSError), match=says):
             four.show(**given)
