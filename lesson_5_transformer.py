@@ -44,12 +44,6 @@ from stage import run_lesson, staircase, visible
 def attention_weights(query: Vector, keys: Matrix) -> Vector:
     """How much a query looks at each key, as shares of 1: dot products, then softmax.
 
-    Say that a key has two numbers: a person? a thing? The query of "he" looks for a person:
-
-    >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]     # Tom, likes, cars
-    >>> [round(weight, 3) for weight in attention_weights([3.0, 0.0], keys)]
-    [1.0, 0.0, 0.0]
-
     Why divide by the root? A longer vector has larger dot products: of 64 random numbers
     around 1 it is about 8, the root of 64. Softmax would then give nearly all to one key,
     by mere luck. Divided by the root it is about 1, however long the vectors are.
@@ -61,9 +55,12 @@ def attention_weights(query: Vector, keys: Matrix) -> Vector:
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     """Look at all keys, and bring home a mix of their values. That is all.
 
-    If there are two persons, "he" looks at both, and brings home the mean of their values:
+    Say that a key has two numbers: a person? a thing? "he" asks for a person. There are
+    two, so it looks at both, and brings home the mean of their values:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
+    >>> [round(weight, 2) for weight in attention_weights([3.0, 0.0], keys)]
+    [0.5, 0.0, 0.5, 0.0]
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
     >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
     [20.0, 1.5]
@@ -72,8 +69,7 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     look. Only "he" asks for something here. The others look at all alike:
 
     >>> queries = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]
-    >>> looks = [attention_weights(query, keys[:place + 1])
-    ...          for place, query in enumerate(queries)]
+    >>> looks = [attention_weights(queries[at], keys[:at + 1]) for at in range(4)]
     >>> print(staircase(["Tom", "likes", "Anna", "he"], looks))
     ██ Tom
     ▒▒▒▒ likes
@@ -146,10 +142,7 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
     """How far each hand turns from one position to the next, in radians.
 
-    A hand is a pair of numbers, so a vector of eight numbers has four:
-
-    >>> [round(speed, 3) for speed in speeds(dimensions=8)]
-    [1.0, 0.1, 0.01, 0.001]
+    A hand is a pair of numbers. Eight numbers are four hands: 1, 0.1, 0.01 and 0.001.
     """
     if dimensions % 2:
         raise ValueError(f"positions need pairs, and {dimensions} is odd")
@@ -159,9 +152,8 @@ def speeds(dimensions: int, base: float = 10000.0) -> Vector:
 def sinusoid(position: int, dimensions: int) -> Vector:
     """A position as a vector: the sine and cosine of each hand.
 
-    In 2017 it was added to the token's vector. (GPT-2 adds a row of a table that it has
-    learned, and can't read on after the last row.) Here is what one query brings home
-    from the two texts, first without positions, then with them:
+    In 2017 it was added to the token's vector. (GPT-2 adds a row of a learned table, and
+    can't read beyond the last.) One query brings home, without positions and with them:
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
     >>> for text in ([dog, bites, man], [man, bites, dog]):
@@ -215,10 +207,7 @@ def whole_text(position: int) -> int:
 
 
 def sliding_window(position: int, size: int) -> int:
-    """A shorter sight, to save work: the token itself and the size - 1 before it.
-
-    The next block sees further, for what it looks at has itself looked back.
-    """
+    """A shorter sight, for less work. Through what is in sight, the next block sees further."""
     return max(0, position - size + 1)
 
 
@@ -234,8 +223,6 @@ def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
     >>> normed = rms_norm([3.0, 4.0], weights=[1.0, 1.0], epsilon=1e-5)
     >>> [round(number, 3) for number in normed]
     [0.849, 1.131]
-
-    `epsilon` is there for a vector of zeros, which can't be divided by its size.
     """
     size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
     return [x / size * weight for x, weight in zip(vector, weights)]
@@ -291,10 +278,7 @@ def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable)
 
 def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
                        activation: Callable) -> Vector:
-    """A second matrix up, the gate, says how much of each number passes.
-
-    With silu for its bend it is called SwiGLU (Shazeer 2020).
-    """
+    """A gate says how much of each number passes; SwiGLU, with silu (Shazeer 2020)."""
     return down([activation(x) * y for x, y in zip(gate(vector), up(vector))])
 
 
@@ -324,8 +308,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         asked = self.key_value_heads or self.heads
-        whole = self.head_dim or self.dimensions % max(1, self.heads) == 0
-        if self.heads < 1 or self.heads % asked or not whole:
+        if (self.heads < 1 or self.heads % asked
+                or not self.head_dim and self.dimensions % self.heads):
             raise ValueError(f"{self.dimensions} dimensions, {self.heads} heads "
                              f"and {asked} key_value_heads don't divide evenly")
         self.key_value_heads = asked
@@ -483,27 +467,22 @@ TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 
 # %% Set by hand
 # Write the weights down yourself, and a transformer is no secret any more. This one does
-# what every LLM learns early on: after "A B … A" it says "B". It takes two blocks:
+# what every LLM learns early on: after "A B … A" it says "B". In block 1 each token notes
+# which one stands before it: B notes "after A". In block 2 the second A looks for the
+# note "after A", finds B, and says it. The vector of a token has four parts:
 #
-#     block 1   each token notes which token stands before it: B notes "after A"
-#     block 2   the second A looks for the note "after A", finds B, and says it
-#
-# For that, the vector of a token has four parts:
-#
-#     now      the id of this token
+#     now      the id of this token, in binary, with -1 for 0
 #     before   the id of the token before it      (block 1 writes it)
 #     found    the id that should come next       (block 2 writes it)
 #     one      always 1
 #
-# Ids are in binary, with -1 for 0. So with b bits the dot product of an id with itself
-# is b, and with any other id at most b - 2.
+# With b bits, the dot product of an id with itself is b, and with others at most b - 2.
 
 def look_one_back(settings: Settings, bits: int) -> Block:
     """Block 1: look at the token before this one, and copy its `now` into `before`.
 
-    All keys are the same arrows, and all queries are these arrows turned back by one
-    step. So they match best where the key stands one step before the query. Four hands,
-    0 to 3, tell one step from two and from a thousand.
+    All keys are the same four arrows, and all queries are these, turned back by a step.
+    So they match best where the key stands one step before the query.
     """
     arrows = [1.0] * 4 + [0.0] * (settings.head_dim - 4)
     one = settings.dimensions - 1
@@ -517,9 +496,8 @@ def look_up(settings: Settings, bits: int) -> Block:
     """Block 2: look for this `now` in every `before`, and copy that `now` into `found`.
 
     The hands from 5 on hardly turn, so they compare ids. Hand 3 takes off a little per
-    step back, so that the latest match wins. And if there is none? Then the look goes to
-    the start of the text, which scores b - 1 and has no id to copy: nothing is found.
-    Real LLMs have such a place, too, an "attention sink".
+    step back: the latest match wins. If there is none, the start of the text wins. It
+    scores b - 1 and has no id to copy. (Real LLMs have such an "attention sink", too.)
     """
     one, sideways = settings.dimensions - 1, settings.head_dim // 2
     queries = {(5 + bit, bit): 1.0 for bit in range(bits)}
@@ -547,8 +525,8 @@ def _block(settings: Settings, number: int, queries: dict, keys: dict) -> Block:
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     """A transformer that looks for the last time a token was there, and what followed.
 
-    `start` is the id with which texts begin. Here three tokens come twice. The second
-    time, each looks at the one that followed the first time:
+    Texts begin with the id `start`. Here three tokens come twice. The second time, each
+    looks at the one that followed the first time:
 
     >>> head = induction_head(vocab_size=100, start=0)
     >>> ids = [0, 7, 33, 58, 7, 33, 58]
@@ -560,8 +538,7 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     . . ██. . 7
     . . . ██. . 33
     . . . . ██. . 58
-    >>> logits = head.logits(ids)
-    >>> logits.index(max(logits))
+    >>> max(range(100), key=head.logits(ids).__getitem__)
     7
 
     It goes on with texts that nobody ever wrote. Lesson 3's model has no chance there:
@@ -605,19 +582,18 @@ def looks_of(model: Transformer, ids: list[int]) -> Matrix:
 class Mixture:
     """A model, and a head that gets a share of the trust where it finds something.
 
-    Is looking back worth anything? Measure it in bits per byte, on the stories held out:
+    What is looking back worth? In bits per byte, on the stories held out:
 
     >>> tokenizer, model = course_model()
     >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
-    >>> seen, held_out = corpus_stories()
+    >>> _, held_out = corpus_stories()
     >>> for each in (model, Mixture(model, head)):
     ...     print(f"{bits_per_byte(each, tokenizer, held_out, every=4):.2f}")
-    1.74
+    1.73
     1.71
 
-    One head that has learned nothing makes the model better. For a story comes back to
-    its people and things, when lesson 3's model has long forgotten them. A real LLM has
-    hundreds of heads, and each has learned what to look for.
+    One head that was never trained makes the model better: a story comes back to its
+    people and things. A real LLM has learned hundreds of heads.
     """
     model: EmbeddingModel
     head: Transformer
@@ -635,15 +611,14 @@ class Mixture:
 # %% Never compute twice
 # To write one more token, every head needs the keys and values of the whole text again.
 # But they are the same as before: nobody looks ahead, so a new token changes nothing in
-# those before it. A block keeps them in its `cache`, and this is the "KV cache" of every
-# chatbot. Queries need not be kept. Each is asked only once.
+# those before it. So a block keeps them: that is the "KV cache" of every chatbot. Queries
+# are not kept, for each is asked only once.
 
 def multiplications(model: Transformer, position: int) -> int:
     """Count what the blocks multiply for the token at one position, with the cache.
 
-    It is every weight once, and for each head a key and a value of each token in sight.
-    Without the cache, each new token would cost what all before it cost, once more. To
-    write 200 tokens:
+    That is every weight once, and per head a key and a value of each token in sight.
+    Without the cache, each new token would cost again what all before it cost:
 
     >>> head = induction_head(vocab_size=100)
     >>> cost = [multiplications(head, position) for position in range(200)]
@@ -652,15 +627,13 @@ def multiplications(model: Transformer, position: int) -> int:
     >>> print(f"{sum(sum(cost[:end]) for end in range(1, 201)):,} without")
     248,288,600 without
 
-    And the logits are the same to the last bit:
+    And the logits are the same to the last bit, here with one token more each time:
 
-    >>> for ids in ([0], [0, 7], [0, 7, 33], [0, 7, 33, 7]):
-    ...     logits = head.logits(ids)                   # one token more each time
-    >>> logits == induction_head(vocab_size=100).logits([0, 7, 33, 7])
+    >>> with_cache = [head.logits([0, 7, 33, 7][:end]) for end in (1, 2, 3, 4)]
+    >>> with_cache[-1] == induction_head(vocab_size=100).logits([0, 7, 33, 7])
     True
 
-    Lesson 6 fills this class with weights that were learned, from the files that everybody
-    uses, adds what Llama 4 has, and makes it fast: python3 lesson_6_llama.py
+    Lesson 6 fills this class with the weights of a real LLM: python3 lesson_6_llama.py
     """
     count = 0
     for block in model.blocks:
@@ -675,22 +648,18 @@ def multiplications(model: Transformer, position: int) -> int:
 # %% Your turn
 
 def exercise_1(answer: list[Vector]) -> str:
-    """On paper: who looks at whom? Query 1 matches the three keys with 0, 7, 1.
+    """On paper: query 1 matches the three keys with 2, 7, 1; query 2 with 3, 3, 9; query 3 with 0, 0, 0.
 
-    Query 2 matches them with 3, 3, 9, and query 3 with 0, 0, 0. Nobody looks ahead. Write three rows of
-    weights, answer_1, into a file that begins with `from lesson_5_transformer import *`, and check it:
-
-        python3 lesson_5_transformer.py --check answers_5.py
+    Who looks at whom? Nobody looks ahead. Write three rows of weights, answer_1, into a file that begins
+    with `from lesson_5_transformer import *`: python3 lesson_5_transformer.py --check answers_5.py
     """
-    if any(any(row[place + 1:]) for place, row in enumerate(answer)):
-        return "Somebody looks ahead: query 2 must not see key 3, however well they match."
     if [[round(weight, 2) for weight in row if weight] for row in answer] == [[1], [0.5] * 2, [0.33] * 3]:
         return "Yes: what one may not see is left out before the softmax, so each row adds up to 1."
-    return "Equal matches get equal weights, and each row adds up to 1. How many keys does query 1 see?"
+    return "Query 2 must not see key 3, however well they match. Equal matches get equal shares of 1."
 
 
 def exercise_2(answer: list[int]) -> str:
-    """Predict: how many numbers does Mistral 7B, with 32 blocks, keep in its caches for each token?
+    """Predict: how many numbers do the caches of Mistral 7B's 32 blocks keep for each token?
 
     And how many would it be if each of its heads had keys and values of its own? Two whole numbers.
     """
@@ -714,18 +683,17 @@ def exercise_3(answer: list[Vector]) -> str:
 
 
 def exercise_4(answer: Callable) -> str:
-    """Write attention for a whole text: `answer_4(queries, keys, values)`, with a vector of each per token.
+    """Write attention for a whole text: `answer_4(queries, keys, values)` returns what each token brings home.
 
-    It returns what each token brings home. Nobody looks ahead.
+    Each token has one query, one key and one value. Nobody looks ahead.
     """
     rng = random.Random(0)
     queries, keys, values = ([[rng.gauss(0, 1) for _ in range(3)] for _ in range(7)] for _ in "qkv")
+    right = [attention(query, keys[:at + 1], values[:at + 1]) for at, query in enumerate(queries)]
     given = answer(queries, keys, values)
-    for place, query in enumerate(queries):
-        right = attention(query, keys[:place + 1], values[:place + 1])
-        if len(given) != 7 or max(abs(x - y) for x, y in zip(given[place], right)) > 1e-9:
-            return f"Of 7 tokens, number {place + 1} should bring home {right}. Whom may it see?"
-    return "Yes: this is what a graphics card computes for all tokens at once."
+    if len(given) == 7 and all(math.dist(*pair) < 1e-9 for pair in zip(given, right)):
+        return "Yes: this is what a graphics card computes for all tokens at once."
+    return f"For 7 tokens it should be {right}. Whom may the first token see, and whom the last?"
 
 
 def exercise_5(answer: Callable) -> str:
@@ -738,19 +706,17 @@ def exercise_5(answer: Callable) -> str:
     """
     rng = random.Random(0)
     upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
-    keys, values = rows[:5], rows[5:]
-    of_query, of_keys, of_values = answer(query, keys, values, upstream)
-    slopes = [of_query, *of_keys, *of_values]
-    for number, vector in enumerate([query, *rows]):
+    of_query, of_keys, of_values = answer(query, rows[:5], rows[5:], upstream)
+    names, slopes = ["query"] + ["keys"] * 5 + ["values"] * 5, [of_query, *of_keys, *of_values]
+    for vector, slope, name in [*zip([query, *rows], slopes, names)][::-1]:
         for place in range(4):
             losses = []
             for step in (1e-5, -2e-5, 1e-5):
                 vector[place] += step
-                losses.append(dot(upstream, attention(query, keys, values)))
+                losses.append(dot(upstream, attention(query, rows[:5], rows[5:])))
             right = (losses[0] - losses[1]) / 2e-5
-            if not abs(slopes[number][place] - right) < 1e-6:
-                name = "query" if number == 0 else "keys" if number < 6 else "values"
-                return f"Of the {name} a slope is {slopes[number][place]:.4f}. Trying it out gives {right:.4f}."
+            if not abs(slope[place] - right) < 1e-6:
+                return f"Of the {name} a slope is {slope[place]:.4f}. Trying it out gives {right:.4f}."
     return "Yes: all 44 slopes are right."
 
 
