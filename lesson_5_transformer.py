@@ -10,12 +10,12 @@ Lesson 4 made a model write, but it does not know what it is writing about:
 The fisherman put on an old coat and went out to the sea.
 The teacher put on an old coat and went out to the sea.
 
-Lesson 3's model sees the last few tokens, and here these are the same. To show it more
-of them is not enough, for each would count by its place, whatever it is. You want it to
-look back over the whole text and pick what matters. That is attention, and you know its
-parts: a dot product, a softmax, a weighted sum. In 2017 Vaswani and others built a model
-of little else ("Attention is all you need"). GPT-2, Llama and Mistral are that model
-with other settings. It stands between lesson 3's vectors and lesson 4's draw:
+Lesson 3's model sees the last few tokens, and here these are the same. More of them
+would not help, for each counts by its place, whatever it is. You want it to look back
+over the whole text and pick what matters. That is attention, and you know its parts: a
+dot product, a softmax, a weighted sum. In 2017 Vaswani and others built a model of little
+else ("Attention is all you need"). GPT-2, Llama and Mistral are that model with other
+settings. It stands between lesson 3's vectors and lesson 4's draw:
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
 """
@@ -31,7 +31,8 @@ from typing import Callable, Optional
 sys.path.append(os.path.dirname(sys.argv[0]))
 from lesson_1_tokens import corpus_stories
 from lesson_2_coding_tokenizer import course_tokenizer
-from lesson_3_embeddings import EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot, lookup, story_ids
+from lesson_3_embeddings import (EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot, lookup,
+                                 story_ids)
 from lesson_4_sampling import generate, softmax
 from stage import run_lesson, staircase, visible
 
@@ -59,13 +60,11 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     two, so it looks at both, and brings home the mean of their values:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
-    >>> [round(weight, 2) for weight in attention_weights([3.0, 0.0], keys)]
-    [0.5, 0.0, 0.5, 0.0]
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
     >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
     [20.0, 1.5]
 
-    A picture shows who looks at whom: each row is a token, and a full block is a whole
+    A picture shows who looks at whom: a row for each token, and a full block for a whole
     look. Only "he" asks for something here. The others look at all alike:
 
     >>> queries = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]
@@ -92,8 +91,7 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
 def times(matrix: Matrix, vector: Vector) -> Vector:
     """A matrix times a vector: the dot product of each row with it.
 
-    Say that a token has two numbers: a person? a verb? With this matrix for its query,
-    the verb "sleeps" asks for a person:
+    If the two numbers say "a person?" and "a verb?", this makes a verb ask for a person:
 
     >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
     [5.0, 0.0]
@@ -122,13 +120,12 @@ class Linear:
 def split_heads(vector: Vector, head_dim: int) -> Matrix:
     """Cut a vector into pieces of head_dim numbers, one for each head.
 
-    What are heads for? "he" wants to know who that is, and also what he does. One look
-    would bring home the mean of both, which is neither. So several heads look at once,
-    each with its piece of query, key and value. What they find is joined to one vector
-    again, and a fourth matrix, the output, mixes it.
+    "he" wants to know who that is, and also what he does. One look would bring home the
+    mean of both, which is neither. So several heads look at once, each with its piece of
+    query, key and value. A fourth matrix, the output, mixes what they have found.
 
-    >>> split_heads([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], head_dim=2)
-    [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    >>> split_heads([1.0, 2.0, 3.0, 4.0], head_dim=2)
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     starts = range(0, len(vector), head_dim)
     return [vector[start:start + head_dim] for start in starts]
@@ -136,14 +133,11 @@ def split_heads(vector: Vector, head_dim: int) -> Matrix:
 
 # %% Where does a token stand?
 # Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" are the
-# same to it. So a token must carry its position. A clock shows how: some hands are fast
-# and some are slow, and together they tell each second from all others.
+# same to it. So a token must carry its position. A clock shows how: fast hands and slow
+# hands together tell each second from all others. A hand is a pair of numbers.
 
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
-    """How far each hand turns from one position to the next, in radians.
-
-    A hand is a pair of numbers. Eight numbers are four hands: 1, 0.1, 0.01 and 0.001.
-    """
+    """How far each hand turns per position, in radians; with eight numbers 1, .1, .01, .001."""
     if dimensions % 2:
         raise ValueError(f"positions need pairs, and {dimensions} is odd")
     return [base ** (-first / dimensions) for first in range(0, dimensions, 2)]
@@ -176,10 +170,10 @@ def turn(vector: Vector, angles: Vector) -> Vector:
 
 
 def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
-    """Rotary positions: the further back a query or key stands, the less it is turned.
+    """Rotary positions: turn queries and keys, the further the later they stand.
 
-    If two arrows are turned by the same angle, their dot product stays as it was. So
-    only the distance counts: "three back" is the same on every page (Su et al. 2021).
+    If two arrows turn by the same angle, their dot product stays the same. So only the
+    distance counts: "three back" is the same on every page (Su et al. 2021).
 
     >>> rng = random.Random(0)
     >>> query, key = ([rng.gauss(0, 1) for _ in range(8)] for _ in "qk")
@@ -189,8 +183,6 @@ def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     from 5 to 2: -0.978
     from 105 to 102: -0.978
     from 5 to 1: -0.001
-
-    Values are not turned: what a token tells is the same wherever it stands.
     """
     angles = [position * speed for speed in speeds(len(vector), base)]
     return turn(vector, angles)
@@ -254,11 +246,8 @@ def gelu(x: float) -> float:
 def silu(x: float) -> float:
     """Llama's and Mistral's bend, nearly the same; also called swish.
 
-    >>> for bend in (relu, gelu, silu):
-    ...     print([round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)])
-    [0.0, 0.0, 1.0, 3.0]
-    [-0.0, -0.16, 0.84, 3.0]
-    [-0.14, -0.27, 0.73, 2.86]
+    >>> [[round(bend(x), 2) for x in (-3, -1, 1, 3)] for bend in (relu, gelu, silu)]
+    [[0.0, 0.0, 1, 3], [-0.0, -0.16, 0.84, 3.0], [-0.14, -0.27, 0.73, 2.86]]
     """
     return x / (1 + math.exp(-x)) if x > -700 else 0.0      # exp has a limit
 
@@ -267,11 +256,9 @@ def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable)
     """Up, bend, down. With a bend a token can say "only if this and that":
 
     >>> both, same = Linear([[1.0, 1.0]], biases=[-1.0]), Linear([[1.0]])
-    >>> for vector in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
-    ...     print(vector, feed_forward(vector, both, same, relu))
-    [1.0, 0.0] [0.0]
-    [0.0, 1.0] [0.0]
-    [1.0, 1.0] [1.0]
+    >>> [feed_forward(vector, both, same, relu)
+    ...  for vector in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0])]
+    [[0.0], [0.0], [1.0]]
     """
     return down([activation(x) for x in up(vector)])
 
@@ -365,9 +352,8 @@ class Block:
     def step(self, vector: Vector, position: int) -> Vector:
         """Look back and think, and add what each gives to the vector.
 
-        In 2017 the norm came after the sum and rescaled the whole notebook each time.
-        Today it comes first and rescales only what a part reads. So the notes stay as
-        they were written, and even a stack of a hundred blocks can learn.
+        In 2017 the norm came last and rescaled the whole notebook each time. Today it
+        comes first and rescales only what a part reads, so even a high stack can learn.
         """
         norm, epsilon = self.settings.norm, self.settings.epsilon
         for part, weights in ((self.attend, self.attention_norm),
@@ -441,8 +427,7 @@ class Transformer:
 
 
 # %% Transformer vs Mistral
-# Learn once, create any LLM: three models of three ages are three columns of settings
-# for the one class.
+# Learn once, create any LLM: three models are three columns of settings for one class.
 
 CHOICES = {     # 2017        GPT-2        Mistral 7B      why it was changed
     "dimensions": (512,       768,         4096),
@@ -455,7 +440,7 @@ CHOICES = {     # 2017        GPT-2        Mistral 7B      why it was changed
     "first_visible": (whole_text, whole_text,
                       partial(sliding_window, size=4096)),  # less work
     "feed_forward": (feed_forward, feed_forward,
-                     gated_feed_forward),                  # learns more
+                     gated_feed_forward),                  # it learns more
     "activation": (relu,      gelu,        silu)}          # no flat side
 # positions added: sinusoid   learned      none            rotate does it
 # biases:        yes          yes          no              they bring little
@@ -487,8 +472,8 @@ def look_one_back(settings: Settings, bits: int) -> Block:
     arrows = [1.0] * 4 + [0.0] * (settings.head_dim - 4)
     one = settings.dimensions - 1
     keys = {(row, one): x for row, x in enumerate(arrows)}
-    back = settings.query_at(arrows, -1)
-    queries = {(row, one): x for row, x in enumerate(back)}
+    queries = {(row, one): x
+               for row, x in enumerate(settings.query_at(arrows, -1))}
     return _block(settings, 1, queries, keys)
 
 
@@ -503,23 +488,23 @@ def look_up(settings: Settings, bits: int) -> Block:
     queries = {(5 + bit, bit): 1.0 for bit in range(bits)}
     keys = {(5 + bit, bits + 1 + bit): 1.0 for bit in range(bits)}
     queries[5 + bits, one] = (bits - 1) / math.sqrt(bits)
-    keys[5 + bits, bits] = 1.0              # the mark of the start
-    queries[3 + sideways, one] = 0.9        # turned a quarter from the key
-    keys[3, one] = 1.0
+    queries[3 + sideways, one] = 0.9        # a quarter turn from the key
+    keys[5 + bits, bits] = keys[3, one] = 1.0
     return _block(settings, 2, queries, keys)
 
 
 def _block(settings: Settings, number: int, queries: dict, keys: dict) -> Block:
     """A block with these entries, {(row, column): x}, that copies `now` into part 1 or 2 of the vector."""
     def fill(rows: int, columns: int, entries: dict, scale: float = 1.0) -> Linear:
-        return Linear([[scale * entries.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
+        return Linear([[scale * entries.get((row, at), 0.0) for at in range(columns)] for row in range(rows)])
 
     wide, high, size = settings.dimensions, settings.head_dim, settings.dimensions // 3
-    norm = [[math.sqrt((1 + number * (size - 1)) / wide)] * wide]   # all vectors have this length: it undoes the norm
+    norm = [[math.sqrt((1 + number * (size - 1)) / wide)] * wide]   # all vectors are as long: it undoes the norm
     copy = fill(high, wide, {(row, row): 1.0 for row in range(size)})
     paste = fill(wide, high, {(number * size + row, row): 1.0 for row in range(size)})
     query, key = fill(high, wide, queries, 200_000.0), fill(high, wide, keys)     # so sharp that one takes all
-    return Block(settings, norm, query, key, copy, paste, norm, [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})])
+    nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
+    return Block(settings, norm, query, key, copy, paste, norm, nothing)
 
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
@@ -653,7 +638,7 @@ def exercise_1(answer: list[Vector]) -> str:
     Who looks at whom? Nobody looks ahead. Write three rows of weights, answer_1, into a file that begins
     with `from lesson_5_transformer import *`: python3 lesson_5_transformer.py --check answers_5.py
     """
-    if [[round(weight, 2) for weight in row if weight] for row in answer] == [[1], [0.5] * 2, [0.33] * 3]:
+    if [[round(share, 2) for share in [*row, 0, 0][:3]] for row in answer] == [[1, 0, 0], [0.5, 0.5, 0], [0.33] * 3]:
         return "Yes: what one may not see is left out before the softmax, so each row adds up to 1."
     return "Query 2 must not see key 3, however well they match. Equal matches get equal shares of 1."
 
@@ -699,10 +684,9 @@ def exercise_4(answer: Callable) -> str:
 def exercise_5(answer: Callable) -> str:
     """For an evening: how attention learns. With the slopes that you find here one can train a transformer.
 
-    Say that the loss is dot(upstream, attention(query, keys, values)). By how much does it change if a number
-    changes a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes
-    for the query, the keys and the values, in their shapes. Begin with the values; then find out what a
-    change of one score does to all the weights.
+    The loss is dot(upstream, attention(query, keys, values)). How much does it change if a number changes
+    a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes for query,
+    keys and values. Begin with the values; then see what a change of one score does to all the weights.
     """
     rng = random.Random(0)
     upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
