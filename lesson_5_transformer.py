@@ -164,9 +164,9 @@ def sinusoid(position: int, dimensions: int) -> Vector:
 def turn(vector: Vector, angles: Vector) -> Vector:
     """Turn pairs of numbers like arrows on paper; number i is paired with i + D/2."""
     half = len(vector) // 2
-    arrows = list(zip(vector[:half], vector[half:], angles))
-    return ([x * math.cos(angle) - y * math.sin(angle) for x, y, angle in arrows]
-            + [x * math.sin(angle) + y * math.cos(angle) for x, y, angle in arrows])
+    pairs = list(zip(vector[:half], vector[half:], angles))
+    return ([x * math.cos(by) - y * math.sin(by) for x, y, by in pairs]
+            + [x * math.sin(by) + y * math.cos(by) for x, y, by in pairs])
 
 
 def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
@@ -246,8 +246,11 @@ def gelu(x: float) -> float:
 def silu(x: float) -> float:
     """Llama's and Mistral's bend, nearly the same; also called swish.
 
-    >>> [[round(bend(x), 2) for x in (-3, -1, 1, 3)] for bend in (relu, gelu, silu)]
-    [[0.0, 0.0, 1, 3], [-0.0, -0.16, 0.84, 3.0], [-0.14, -0.27, 0.73, 2.86]]
+    >>> for bend in (relu, gelu, silu):
+    ...     print([round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)])
+    [0.0, 0.0, 1.0, 3.0]
+    [-0.0, -0.16, 0.84, 3.0]
+    [-0.14, -0.27, 0.73, 2.86]
     """
     return x / (1 + math.exp(-x)) if x > -700 else 0.0      # exp has a limit
 
@@ -297,8 +300,9 @@ class Settings:
         asked = self.key_value_heads or self.heads
         if (self.heads < 1 or self.heads % asked
                 or not self.head_dim and self.dimensions % self.heads):
-            raise ValueError(f"{self.dimensions} dimensions, {self.heads} heads "
-                             f"and {asked} key_value_heads don't divide evenly")
+            sizes = f"{self.dimensions} dimensions, {self.heads} heads"
+            raise ValueError(f"{sizes}, {asked} key_value_heads: they must "
+                             "divide evenly")
         self.key_value_heads = asked
         self.head_dim = self.head_dim or self.dimensions // self.heads
 
@@ -321,7 +325,8 @@ class Block:
 
     def __post_init__(self) -> None:
         asked, size = self.settings.key_value_heads, self.settings.head_dim
-        rows = [len(part.matrix) for part in (self.query, self.key, self.value)]
+        parts = self.query, self.key, self.value
+        rows = [len(part.matrix) for part in parts]
         if rows != [self.settings.heads * size, asked * size, asked * size]:
             raise ValueError(f"query, key, value: {rows} rows don't fit")
         self.cache = [([], []) for _ in range(asked)]
@@ -441,10 +446,11 @@ CHOICES = {     # 2017        GPT-2        Mistral 7B      why it was changed
                       partial(sliding_window, size=4096)),  # less work
     "feed_forward": (feed_forward, feed_forward,
                      gated_feed_forward),                  # it learns more
-    "activation": (relu,      gelu,        silu)}          # no flat side
-# positions added: sinusoid   learned      none            rotate does it
-# biases:        yes          yes          no              they bring little
-# output:        tied         tied         its own         it can learn more
+    "activation": (relu,      gelu,        silu),          # no flat side
+    # positions: sinusoid     learned      none            rotate does it
+    # biases:    yes          yes          no              they bring little
+    # output:    tied         tied         its own         it can learn more
+}
 FAMILIES = [Settings(**dict(zip(CHOICES, column)))
             for column in zip(*CHOICES.values())]
 TRANSFORMER, GPT_2, MISTRAL = FAMILIES
@@ -461,19 +467,20 @@ TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 #     found    the id that should come next       (block 2 writes it)
 #     one      always 1
 #
-# With b bits, the dot product of an id with itself is b, and with others at most b - 2.
+# With b bits, the dot product of an id with itself is b, and with another at most b - 2.
+# Below, a "hand" is a pair of numbers again, as in `speeds`.
 
-def look_one_back(settings: Settings, bits: int) -> Block:
+def look_one_back(settings: Settings) -> Block:
     """Block 1: look at the token before this one, and copy its `now` into `before`.
 
-    All keys are the same four arrows, and all queries are these, turned back by a step.
+    All keys are the same four hands, and all queries are these, turned back by a step.
     So they match best where the key stands one step before the query.
     """
-    arrows = [1.0] * 4 + [0.0] * (settings.head_dim - 4)
+    hands = [1.0] * 4 + [0.0] * (settings.head_dim - 4)
     one = settings.dimensions - 1
-    keys = {(row, one): x for row, x in enumerate(arrows)}
+    keys = {(row, one): x for row, x in enumerate(hands)}
     queries = {(row, one): x
-               for row, x in enumerate(settings.query_at(arrows, -1))}
+               for row, x in enumerate(settings.query_at(hands, -1))}
     return _block(settings, 1, queries, keys)
 
 
@@ -499,12 +506,21 @@ def _block(settings: Settings, number: int, queries: dict, keys: dict) -> Block:
         return Linear([[scale * entries.get((row, at), 0.0) for at in range(columns)] for row in range(rows)])
 
     wide, high, size = settings.dimensions, settings.head_dim, settings.dimensions // 3
-    norm = [[math.sqrt((1 + number * (size - 1)) / wide)] * wide]   # all vectors are as long: it undoes the norm
+    norm = [[math.sqrt((1 + number * (size - 1)) / wide)] * wide]   # this norm leaves the vector as it is
     copy = fill(high, wide, {(row, row): 1.0 for row in range(size)})
     paste = fill(wide, high, {(number * size + row, row): 1.0 for row in range(size)})
-    query, key = fill(high, wide, queries, 200_000.0), fill(high, wide, keys)     # so sharp that one takes all
+    query, key = fill(high, wide, queries, 200_000.0), fill(high, wide, keys)     # so large: one takes all
     nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
     return Block(settings, norm, query, key, copy, paste, norm, nothing)
+
+
+def looks_of(model: Transformer, ids: list[int]) -> Matrix:
+    """How each token looks at those so far, with the first head of the last block."""
+    looks = []
+    for place in range(len(ids)):
+        model.logits(ids[:place + 1])
+        looks.append(attention_weights(*model.blocks[-1].looks[0]))
+    return looks
 
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
@@ -538,7 +554,7 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     . "The sky is
     """
     bits = max(2, (vocab_size - 1).bit_length())
-    at = partial(rotate, base=10.0 ** (bits + 6))   # hand i turns 1/10^i a step
+    at = partial(rotate, base=10.0 ** (bits + 6))   # hand i turns by 1/10^i
     settings = Settings(3 * bits + 4, head_dim=2 * (bits + 6), epsilon=0.0,
                         query_at=at, key_at=at)
     codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)]
@@ -547,18 +563,9 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     embeddings[start][:bits + 1] = [0.0] * bits + [math.sqrt(bits)]     # no id
     output = [[0.0] * (2 * bits + 2) + [10 * x for x in code] + [0.0] * 2
               for code in codes]
-    blocks = [look_one_back(settings, bits), look_up(settings, bits)]
+    blocks = [look_one_back(settings), look_up(settings, bits)]
     last_norm = [[1.0] * settings.dimensions]
     return Transformer(settings, embeddings, blocks, last_norm, output)
-
-
-def looks_of(model: Transformer, ids: list[int]) -> Matrix:
-    """How each token looks at those so far, with the first head of the last block."""
-    looks = []
-    for place in range(len(ids)):
-        model.logits(ids[:place + 1])
-        looks.append(attention_weights(*model.blocks[-1].looks[0]))
-    return looks
 
 
 # %% What looking back is worth
@@ -578,7 +585,8 @@ class Mixture:
     1.71
 
     One head that was never trained makes the model better: a story comes back to its
-    people and things. A real LLM has learned hundreds of heads.
+    people and things, and lesson 3's model has forgotten them by then. A real LLM has
+    hundreds of heads, and each has learned what to look for.
     """
     model: EmbeddingModel
     head: Transformer
@@ -638,7 +646,8 @@ def exercise_1(answer: list[Vector]) -> str:
     Who looks at whom? Nobody looks ahead. Write three rows of weights, answer_1, into a file that begins
     with `from lesson_5_transformer import *`: python3 lesson_5_transformer.py --check answers_5.py
     """
-    if [[round(share, 2) for share in [*row, 0, 0][:3]] for row in answer] == [[1, 0, 0], [0.5, 0.5, 0], [0.33] * 3]:
+    rows = [[round(share, 2) for share in [*row, 0, 0][:3]] for row in answer]
+    if rows == [[1, 0, 0], [0.5, 0.5, 0], [0.33] * 3]:
         return "Yes: what one may not see is left out before the softmax, so each row adds up to 1."
     return "Query 2 must not see key 3, however well they match. Equal matches get equal shares of 1."
 
@@ -668,7 +677,7 @@ def exercise_3(answer: list[Vector]) -> str:
 
 
 def exercise_4(answer: Callable) -> str:
-    """Write attention for a whole text: `answer_4(queries, keys, values)` returns what each token brings home.
+    """Write attention for a whole text: `answer_4(queries, keys, values)` returns what each brings home.
 
     Each token has one query, one key and one value. Nobody looks ahead.
     """
@@ -685,8 +694,8 @@ def exercise_5(answer: Callable) -> str:
     """For an evening: how attention learns. With the slopes that you find here one can train a transformer.
 
     The loss is dot(upstream, attention(query, keys, values)). How much does it change if a number changes
-    a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes for query,
-    keys and values. Begin with the values; then see what a change of one score does to all the weights.
+    a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes for the
+    query, keys and values. Begin with the values; then see what a change of one score does to all weights.
     """
     rng = random.Random(0)
     upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))

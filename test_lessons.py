@@ -1155,7 +1155,8 @@ def random_transformer(variant, seed=0, blocks=2, **changes):
     def linear(rows, columns=8):
         return five.Linear(matrix(rows, columns), matrix(1, rows)[0] if old else None)
     layers = [five.Block(settings, matrix(1 + old), linear(asks), linear(asked), linear(asked), linear(8, asks),
-                         matrix(1 + old), [linear(12), *([] if old else [linear(12)]), linear(8, 12)]) for _ in range(blocks)]
+                         matrix(1 + old), [linear(12), *([] if old else [linear(12)]), linear(8, 12)])
+              for _ in range(blocks)]
     positions = [five.sinusoid(place, 8) for place in range(64)] if old else None
     return five.Transformer(settings, matrix(20), layers, matrix(1 + old) if settings.norm_first else None,
                             None if variant == "gpt2" else matrix(20), positions)
