@@ -468,7 +468,8 @@ TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 #     one      always 1
 #
 # With b bits, the dot product of an id with itself is b, and with another at most b - 2.
-# Below, a "hand" is a pair of numbers again, as in `speeds`.
+# A "hand" is a pair of numbers again. `_block` makes matrices of zeros with the entries
+# {(row, column): number} that it gets, and a value and an output matrix that copy `now`.
 
 def look_one_back(settings: Settings) -> Block:
     """Block 1: look at the token before this one, and copy its `now` into `before`.
