@@ -1,6 +1,6 @@
 """Lesson 5: the transformer. Every token looks back, and takes what it needs.
 
-Lesson 4 made a model write. But it forgets: two stories that end alike are one to it.
+Lesson 4 made a model write, but it does not know what it is writing about:
 
 >>> tokenizer, model = course_model()
 >>> for who in ("The fisherman", "The teacher"):
@@ -10,12 +10,12 @@ Lesson 4 made a model write. But it forgets: two stories that end alike are one 
 The fisherman put on an old coat and went out to the sea.
 The teacher put on an old coat and went out to the sea.
 
-To show it more tokens is not enough, for how much one counts depends on how far back it
-stands, and not on what it is. You want it to look back and to pick. That is attention,
-and you know its parts: a dot product, a softmax, a sum. In 2017 Vaswani and others
-built a model of little else ("Attention is all you need"). GPT-2, Llama and Mistral are
-that model with other settings. It stands between lesson 3's vectors and lesson 4's
-draw:
+Lesson 3's model sees the last few tokens, and here these are the same. More of them
+would not help, for each counts by its place, whatever it is. You want it to look back
+over the whole text and pick what matters. That is attention, and you know its parts: a
+dot product, a softmax, a weighted sum. In 2017 Vaswani and others built a model of little
+else ("Attention is all you need"). GPT-2, Llama and Mistral are that model with other
+settings. It stands between lesson 3's vectors and lesson 4's draw:
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
 """
@@ -29,31 +29,25 @@ from functools import partial
 from typing import Callable, Optional
 
 sys.path.append(os.path.dirname(sys.argv[0]))
-
-from stage import run_lesson, staircase, visible
 from lesson_1_tokens import corpus_stories
-from lesson_2_coding_tokenizer import Tokenizer, course_tokenizer
-from lesson_3_embeddings import (EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot,
-                                 lookup, story_ids)
+from lesson_2_coding_tokenizer import course_tokenizer
+from lesson_3_embeddings import (EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot, lookup,
+                                 story_ids)
 from lesson_4_sampling import generate, softmax
+from stage import run_lesson, staircase, visible
 
 
 # %% Attention
-# To pick is to choose by content: not "three tokens back", but "the one that is a
-# person". A dict does that, if a key equals the query. Attention is a soft dict: every
-# key matches a little, and the better it matches, the more of its value you get.
+# You want to pick by content: not "the token three back", but "a person". A dict finds
+# the value whose key equals your query. Attention is a soft dict: every key matches a
+# little, and the better it matches, the more of its value you get.
 
 def attention_weights(query: Vector, keys: Matrix) -> Vector:
-    """How much a query looks at each key, as shares of 1: softmax of the dot products.
+    """How much a query looks at each key, as shares of 1: dot products, then softmax.
 
-    A "he" looks for a person. Persons have a 4 in the first place of their keys:
-
-    >>> keys = [[4.0, 0.0], [0.0, 0.0], [0.0, 4.0]]     # Tom, likes, cars
-    >>> [round(weight, 3) for weight in attention_weights([3.0, 0.0], keys)]
-    [1.0, 0.0, 0.0]
-
-    Why the root? The dot product of D random numbers grows with the root of D, and in a
-    large model softmax would choose too harshly.
+    Why divide by the root? A longer vector has larger dot products: of 64 random numbers
+    around 1 it is about 8, the root of 64. Softmax would then give nearly all to one key,
+    by mere luck. Divided by the root it is about 1, however long the vectors are.
     """
     scale = math.sqrt(len(query))
     return softmax([dot(query, key) / scale for key in keys])
@@ -62,44 +56,42 @@ def attention_weights(query: Vector, keys: Matrix) -> Vector:
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     """Look at all keys, and bring home a mix of their values. That is all.
 
-    Nobody said where Tom stands; he was found by what he is. If there are two persons,
-    the look is shared, and "he" brings home the mean of what both have to tell:
+    Say that a key has two numbers: a person? a thing? "he" asks for a person. There are
+    two, so it looks at both, and brings home the mean of their values:
 
     >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
     >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
     [20.0, 1.5]
 
-    When every token of a text asks, a picture shows who looks at whom. A full block is
-    a whole look, a lighter one a part. "likes" asks nothing, so it looks at all alike:
+    A picture shows who looks at whom: a row for each token, and a full block for a whole
+    look. Only "he" asks for something here. The others look at all alike:
 
-    >>> queries = [[3.0, 0.0], [0.0, 0.0], [3.0, 0.0], [3.0, 0.0]]
-    >>> looks = [attention_weights(query, keys[:place + 1])
-    ...          for place, query in enumerate(queries)]
+    >>> queries = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]
+    >>> looks = [attention_weights(queries[at], keys[:at + 1]) for at in range(4)]
     >>> print(staircase(["Tom", "likes", "Anna", "he"], looks))
     ██ Tom
     ▒▒▒▒ likes
-    ▒▒. ▒▒ Anna
+    ░░░░░░ Anna
     ▒▒. ▒▒. he
 
-    Nobody looks ahead, so the upper half is missing: the model is "causal". It predicts
-    the next token, and if it saw that it would just copy it. So what a token has found
-    stays right, whatever comes after it.
+    The upper half is missing, for nobody looks ahead: the model is "causal". It has to
+    predict the next token, and if it could see that one, it would learn only to copy it.
     """
     weights = attention_weights(query, keys)
     return [dot(weights, column) for column in zip(*values)]
 
 
 # %% Query, key and value
-# A token has one vector and needs three: to ask, to be found, to tell. Three matrices
-# make them. Were they one, each token would match itself best. But the word "barks"
-# looks for a dog, and not for another "barks".
+# A token has one vector and needs three: the query asks, the key is found, the value is
+# what others bring home. Three matrices make them, and a model learns all three. Why not
+# use one vector for all? Each token would look mostly at itself, as nothing is more like
+# it. But "barks" looks for a dog, and not for another "barks".
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
-    """A matrix times a vector: each row asks a question, and the answers are a vector.
+    """A matrix times a vector: the dot product of each row with it.
 
-    Say that a token has two numbers: a person? a verb? With this matrix for its query,
-    the verb "sleeps" asks for a person:
+    If the two numbers say "a person?" and "a verb?", this makes a verb ask for a person:
 
     >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
     [5.0, 0.0]
@@ -128,36 +120,34 @@ class Linear:
 def split_heads(vector: Vector, head_dim: int) -> Matrix:
     """Cut a vector into pieces of head_dim numbers, one for each head.
 
-    >>> split_heads([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], head_dim=2)
-    [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    "he" wants to know who that is, and also what he does. One look would bring home the
+    mean of both, which is neither. So several heads look at once, each with its piece of
+    query, key and value. A fourth matrix, the output, mixes what they have found.
 
-    A softmax makes one choice. But "he" wants to know who it is, and also what he does,
-    and one look brings home the mean, which is neither. So several heads look, each
-    with its piece of query, key and value. A fourth matrix, the output, mixes it all.
+    >>> split_heads([1.0, 2.0, 3.0, 4.0], head_dim=2)
+    [[1.0, 2.0], [3.0, 4.0]]
     """
     starts = range(0, len(vector), head_dim)
     return [vector[start:start + head_dim] for start in starts]
 
 
 # %% Where does a token stand?
+# Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" are the
+# same to it. So a token must carry its position. A clock shows how: fast hands and slow
+# hands together tell each second from all others. A hand is a pair of numbers.
 
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
-    """How far each pair of numbers turns from one position to the next, in radians.
-
-    They are like the hands of a clock: with eight numbers 1, 0.1, 0.01 and 0.001.
-    """
+    """How far each hand turns per position, in radians; with eight numbers 1, .1, .01, .001."""
     if dimensions % 2:
         raise ValueError(f"positions need pairs, and {dimensions} is odd")
     return [base ** (-first / dimensions) for first in range(0, dimensions, 2)]
 
 
 def sinusoid(position: int, dimensions: int) -> Vector:
-    """The position as a vector: sine and cosine of each hand of the clock.
+    """A position as a vector: the sine and cosine of each hand.
 
-    Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" give
-    the same. So in 2017 a vector for its place was added to that of each token. (GPT-2
-    has learned a table of such vectors instead, and can't go beyond its last row.) Here
-    is what one brings home without positions, and with them:
+    In 2017 it was added to the token's vector. (GPT-2 adds a row of a learned table, and
+    can't read beyond the last.) One query brings home, without positions and with them:
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
     >>> for text in ([dog, bites, man], [man, bites, dog]):
@@ -174,18 +164,16 @@ def sinusoid(position: int, dimensions: int) -> Vector:
 def turn(vector: Vector, angles: Vector) -> Vector:
     """Turn pairs of numbers like arrows on paper; number i is paired with i + D/2."""
     half = len(vector) // 2
-    turned = []
-    for x, y, angle in zip(vector[:half], vector[half:], angles):
-        turned.append((x * math.cos(angle) - y * math.sin(angle),
-                       x * math.sin(angle) + y * math.cos(angle)))
-    return [x for x, y in turned] + [y for x, y in turned]
+    pairs = list(zip(vector[:half], vector[half:], angles))
+    return ([x * math.cos(by) - y * math.sin(by) for x, y, by in pairs]
+            + [x * math.sin(by) + y * math.cos(by) for x, y, by in pairs])
 
 
 def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     """Rotary positions: turn queries and keys, the further the later they stand.
 
-    A dot product compares directions. If both arrows are turned alike, it stays the
-    same. So the distance alone counts: "three back" is the same on every page.
+    If two arrows turn by the same angle, their dot product stays the same. So only the
+    distance counts: "three back" is the same on every page (Su et al. 2021).
 
     >>> rng = random.Random(0)
     >>> query, key = ([rng.gauss(0, 1) for _ in range(8)] for _ in "qk")
@@ -195,32 +183,31 @@ def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     from 5 to 2: -0.978
     from 105 to 102: -0.978
     from 5 to 1: -0.001
-
-    Su et al. 2021. Values are not turned, so what a token has to tell stays clean.
     """
     angles = [position * speed for speed in speeds(len(vector), base)]
     return turn(vector, angles)
 
 
 def no_position(vector: Vector, position: int) -> Vector:
-    """Leave a query or key as it is: positions were added to the embeddings."""
+    """Leave a query or key as it is, where positions are added to the embeddings."""
     return vector
 
 
 def whole_text(position: int) -> int:
-    """The first position that a token may look at: the beginning."""
+    """Where a token's sight begins: it can look back to the first position, 0."""
     return 0
 
 
 def sliding_window(position: int, size: int) -> int:
-    """The same if only the last `size` are in sight. Through them it hears of others."""
+    """A shorter sight, for less work. Through what is in sight, the next block sees further."""
     return max(0, position - size + 1)
 
 
 # %% Staying in range
-# A token's vector is a notebook that goes from block to block. Each adds what it finds
-# and replaces nothing: a residual connection. But sums grow, so before a block reads or
-# after it wrote, a norm brings the numbers to a standard size.
+# A token's vector is like a notebook that goes from part to part. Each part reads it and
+# adds a note to what is there: a "residual connection". So nothing gets lost on the way,
+# and a late part can read what the first one wrote. But with each note the numbers grow,
+# and then softmax chooses too harshly. A norm brings them back to one size.
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
     """Scale the numbers to a mean square of 1, and give each a weight that was learned.
@@ -243,9 +230,9 @@ def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) 
 
 
 # %% Thinking it over
-# Attention only moves and mixes. Then each token thinks alone about what it found: a
-# matrix up to more numbers, a bend, a matrix down. Without the bend, two matrices would
-# be one.
+# Attention only carries numbers from token to token. Then each token works on what it
+# has, alone: a matrix makes more numbers of it, a bend changes each, and a matrix makes
+# them fewer again. Without the bend, two matrices in a row could do no more than one.
 
 relu = partial(max, 0.0)        # the bend of 2017: nothing below 0
 
@@ -265,36 +252,36 @@ def silu(x: float) -> float:
     [-0.0, -0.16, 0.84, 3.0]
     [-0.14, -0.27, 0.73, 2.86]
     """
-    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # else too large
+    return x / (1 + math.exp(-x)) if x > -700 else 0.0      # exp has a limit
 
 
 def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable) -> Vector:
     """Up, bend, down. With a bend a token can say "only if this and that":
 
     >>> both, same = Linear([[1.0, 1.0]], biases=[-1.0]), Linear([[1.0]])
-    >>> for vector in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0]):
-    ...     print(vector, feed_forward(vector, both, same, relu))
-    [1.0, 0.0] [0.0]
-    [0.0, 1.0] [0.0]
-    [1.0, 1.0] [1.0]
+    >>> [feed_forward(vector, both, same, relu)
+    ...  for vector in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0])]
+    [[0.0], [0.0], [1.0]]
     """
     return down([activation(x) for x in up(vector)])
 
 
 def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
                        activation: Callable) -> Vector:
-    """The same, and a gate says how much of each number passes (Shazeer 2020)."""
+    """A gate says how much of each number passes; SwiGLU, with silu (Shazeer 2020)."""
     return down([activation(x) * y for x, y in zip(gate(vector), up(vector))])
 
 
 # %% The block, and the stack
+# A block looks back once and thinks once. A transformer is a stack of them. What differs
+# from model to model are sizes, and which of the functions above it uses.
 
 @dataclass
 class Settings:
-    """The choices in which one transformer differs from another: sizes and functions.
+    """The choices in which one transformer differs from another.
 
-    `heads` ask, and `key_value_heads` are asked; if these are fewer, neighbouring heads
-    share one ("grouped queries"). What does not divide evenly is a ValueError.
+    `heads` ask, and `key_value_heads` are asked. If these are fewer, neighbouring heads
+    share one ("grouped queries"), and there are fewer keys and values to remember.
     """
     dimensions: int                             # of a token's vector
     heads: int = 1
@@ -311,10 +298,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         asked = self.key_value_heads or self.heads
-        whole = self.head_dim or self.dimensions % max(1, self.heads) == 0
-        if self.heads < 1 or self.heads % asked or not whole:
-            raise ValueError(f"{self.heads} heads can't share {self.dimensions} "
-                             f"dimensions or {asked} key_value_heads evenly")
+        if (self.heads < 1 or self.heads % asked
+                or not self.head_dim and self.dimensions % self.heads):
+            sizes = f"{self.dimensions} dimensions, {self.heads} heads"
+            raise ValueError(f"{sizes}, {asked} key_value_heads: they must "
+                             "divide evenly")
         self.key_value_heads = asked
         self.head_dim = self.head_dim or self.dimensions // self.heads
 
@@ -323,8 +311,8 @@ class Settings:
 class Block:
     """One layer: its settings, its weights, and what it does with a token's vector.
 
-    A norm is a list: its weights and, for `layer_norm`, biases. `feed_forward` lists
-    what the function of that name takes. `cache` has keys and values for each head.
+    A norm is a list: its weights and, for `layer_norm`, biases. `feed_forward` lists what
+    the function of that name takes. `cache` remembers the keys and values of the text.
     """
     settings: Settings
     attention_norm: list[Vector]
@@ -344,11 +332,11 @@ class Block:
         self.cache = [([], []) for _ in range(asked)]
 
     def attend(self, vector: Vector, position: int) -> Vector:
-        """Put the new keys and values into the cache, and look back with every head."""
+        """Remember the token's keys and values, and look back with every head."""
         settings, found, self.looks = self.settings, [], []
-        parts = self.query, self.key, self.value
         queries, new_keys, new_values = (
-            split_heads(part(vector), settings.head_dim) for part in parts)
+            split_heads(part(vector), settings.head_dim)
+            for part in (self.query, self.key, self.value))
         for (keys, values), key, value in zip(self.cache, new_keys, new_values):
             keys.append(settings.key_at(key, position))
             values.append(value)
@@ -367,10 +355,10 @@ class Block:
         return self.settings.feed_forward(vector, *self.feed_forward, activation)
 
     def step(self, vector: Vector, position: int) -> Vector:
-        """Look back and think, and add both to the vector.
+        """Look back and think, and add what each gives to the vector.
 
-        In 2017 the norm came last, and rescaled the sum each time. If it comes first,
-        only what a part reads is rescaled, and a stack of a hundred blocks can learn.
+        In 2017 the norm came last and rescaled the whole notebook each time. Today it
+        comes first and rescales only what a part reads, so even a high stack can learn.
         """
         norm, epsilon = self.settings.norm, self.settings.epsilon
         for part, weights in ((self.attend, self.attention_norm),
@@ -388,7 +376,7 @@ class Block:
 class Transformer:
     """The whole model: embeddings, blocks, a last norm, and a score for every token.
 
-    `embeddings` is V x D, as in lesson 3, and so is `output`; without it the embeddings
+    `embeddings` is V × D, as in lesson 3, and so is `output`; without it the embeddings
     do both jobs ("tied"). `positions` is a table of vectors to add, or None.
     """
     settings: Settings
@@ -404,8 +392,8 @@ class Transformer:
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the one that follows `ids`.
 
-        Lesson 4's `generate` takes it like lesson 3's. Only the last token needs the output
-        matrix. What these ids share with the last ones is not read again.
+        Lesson 3's model has the same method, so lesson 4's `generate` takes both. The
+        beginning that these ids share with the last ones is not computed again.
 
         Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
@@ -444,60 +432,107 @@ class Transformer:
 
 
 # %% Transformer vs Mistral
-# Learn once, create any LLM: three models of three ages are three columns of settings
-# for one class. Two rows more are weights that are there or not. Mistral's `Linear`s
-# have no biases, for these bring little. And its output is a matrix of its own; 2017
-# and GPT-2 tied it to the embeddings, to save weights.
+# Learn once, create any LLM: three models are three columns of settings for one class.
 
-CHOICES = {     # 2017         GPT-2         Mistral 7B      why it changed
-    "dimensions": (512,         768,          4096),
-    "heads":      (8,           12,           32),
-    "key_value_heads": (8,      12,           8),           # a smaller cache
-    "norm":       (layer_norm,  layer_norm,   rms_norm),    # less work
-    "norm_first": (False,       True,         True),        # deep stacks learn
-    "query_at":   (no_position, no_position,  rotate),      # distance counts;
-    "key_at":     (no_position, no_position,  rotate),      # others add it
+CHOICES = {     # 2017        GPT-2        Mistral 7B      why it was changed
+    "dimensions": (512,       768,         4096),
+    "heads": (8,              12,          32),
+    "key_value_heads": (8,    12,          8),             # less to remember
+    "norm": (layer_norm,      layer_norm,  rms_norm),      # less work
+    "norm_first": (False,     True,        True),          # deep stacks learn
+    "query_at": (no_position, no_position, rotate),        # distance counts
+    "key_at": (no_position,   no_position, rotate),
     "first_visible": (whole_text, whole_text,
                       partial(sliding_window, size=4096)),  # less work
     "feed_forward": (feed_forward, feed_forward,
-                     gated_feed_forward),                   # learns more
-    "activation": (relu,        gelu,         silu)}        # a slope below 0
+                     gated_feed_forward),                  # it learns more
+    "activation": (relu,      gelu,        silu),          # no flat side
+    # positions: sinusoid     learned      none            rotate does it
+    # biases:    yes          yes          no              they bring little
+    # output:    tied         tied         its own         it can learn more
+}
 FAMILIES = [Settings(**dict(zip(CHOICES, column)))
             for column in zip(*CHOICES.values())]
 TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 
 
 # %% Set by hand
-# Write the weights down yourself, and a transformer is no secret any more. This one
-# does what every LLM learns early on: it finds "A B" in the text so far, and after the
-# next "A" it says "B". A token's vector has four parts. Ids are in binary, with -1 for
-# 0, so that the dot product of two ids is highest if they are the same.
+# Write the weights down yourself, and a transformer is no secret any more. This one does
+# what every LLM learns early on: after "A B … A" it says "B". In block 1 each token notes
+# which one stands before it: B notes "after A". In block 2 the second A looks for the
+# note "after A", finds B, and says it. The vector of a token has four parts:
 #
-#     now      the id of this token
+#     now      the id of this token, in binary, with -1 for 0
 #     before   the id of the token before it      (block 1 writes it)
 #     found    the id that should come next       (block 2 writes it)
 #     one      always 1
 #
-# In block 1 each token looks one back, and copies the `now` from there into `before`.
-# All keys are alike but for the rotation; the query is the key turned back by one step.
-#
-# In block 2 each token looks for its own `now` in every `before`, and copies the `now`
-# of that token into `found`. With b bits the same id scores b, another at most b - 2.
-# The start of the text scores b - 1, and its `now` has no bits: who finds nothing looks
-# there and learns nothing. Real LLMs have such a place, too, an "attention sink".
+# With b bits, the dot product of an id with itself is b, and with another at most b - 2.
+# A "hand" is a pair of numbers again. `_block` makes matrices of zeros with the entries
+# {(row, column): number} that it gets, and a value and an output matrix that copy `now`.
+
+def look_one_back(settings: Settings) -> Block:
+    """Block 1: look at the token before this one, and copy its `now` into `before`.
+
+    All keys are the same four hands, and all queries are these, turned back by a step.
+    So they match best where the key stands one step before the query.
+    """
+    hands = [1.0] * 4 + [0.0] * (settings.head_dim - 4)
+    one = settings.dimensions - 1
+    keys = {(row, one): x for row, x in enumerate(hands)}
+    queries = {(row, one): x
+               for row, x in enumerate(settings.query_at(hands, -1))}
+    return _block(settings, 1, queries, keys)
+
+
+def look_up(settings: Settings, bits: int) -> Block:
+    """Block 2: look for this `now` in every `before`, and copy that `now` into `found`.
+
+    The hands from 5 on hardly turn, so they compare ids. Hand 3 takes off a little per
+    step back: the latest match wins. If there is none, the start of the text wins. It
+    scores b - 1 and has no id to copy. (Real LLMs have such an "attention sink", too.)
+    """
+    one, sideways = settings.dimensions - 1, settings.head_dim // 2
+    queries = {(5 + bit, bit): 1.0 for bit in range(bits)}
+    keys = {(5 + bit, bits + 1 + bit): 1.0 for bit in range(bits)}
+    queries[5 + bits, one] = (bits - 1) / math.sqrt(bits)
+    queries[3 + sideways, one] = 0.9        # a quarter turn from the key
+    keys[5 + bits, bits] = keys[3, one] = 1.0
+    return _block(settings, 2, queries, keys)
+
+
+def _block(settings: Settings, number: int, queries: dict, keys: dict) -> Block:
+    """A block with these entries, {(row, column): x}, that copies `now` into part 1 or 2 of the vector."""
+    def fill(rows: int, columns: int, entries: dict, scale: float = 1.0) -> Linear:
+        return Linear([[scale * entries.get((row, at), 0.0) for at in range(columns)] for row in range(rows)])
+
+    wide, high, size = settings.dimensions, settings.head_dim, settings.dimensions // 3
+    norm = [[math.sqrt((1 + number * (size - 1)) / wide)] * wide]   # this norm leaves the vector as it is
+    copy = fill(high, wide, {(row, row): 1.0 for row in range(size)})
+    paste = fill(wide, high, {(number * size + row, row): 1.0 for row in range(size)})
+    query, key = fill(high, wide, queries, 200_000.0), fill(high, wide, keys)     # so large: one takes all
+    nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
+    return Block(settings, norm, query, key, copy, paste, norm, nothing)
+
+
+def looks_of(model: Transformer, ids: list[int]) -> Matrix:
+    """How each token looks at those so far, with the first head of the last block."""
+    looks = []
+    for place in range(len(ids)):
+        model.logits(ids[:place + 1])
+        looks.append(attention_weights(*model.blocks[-1].looks[0]))
+    return looks
+
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     """A transformer that looks for the last time a token was there, and what followed.
 
-    `start` is the id with which texts begin. Of three tokens that come twice, each
-    looks the second time at the one that followed the first time:
+    Texts begin with the id `start`. Here three tokens come twice. The second time, each
+    looks at the one that followed the first time:
 
-    >>> ids, looks = [0, 7, 33, 58, 7, 33, 58], []
     >>> head = induction_head(vocab_size=100, start=0)
-    >>> for count in range(1, 8):
-    ...     logits = head.logits(ids[:count])
-    ...     looks += [attention_weights(*look) for look in head.blocks[1].looks]
-    >>> print(staircase(["start", "7", "33", "58", "7", "33", "58"], looks))
+    >>> ids = [0, 7, 33, 58, 7, 33, 58]
+    >>> print(staircase(["start", *map(str, ids[1:])], looks_of(head, ids)))
     ██ start
     ██. 7
     ██. . 33
@@ -505,7 +540,7 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     . . ██. . 7
     . . . ██. . 33
     . . . . ██. . 58
-    >>> logits.index(max(logits))
+    >>> max(range(100), key=head.logits(ids).__getitem__)
     7
 
     It goes on with texts that nobody ever wrote. Lesson 3's model has no chance there:
@@ -520,46 +555,18 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     . "The sky is
     """
     bits = max(2, (vocab_size - 1).bit_length())
+    at = partial(rotate, base=10.0 ** (bits + 6))   # hand i turns by 1/10^i
+    settings = Settings(3 * bits + 4, head_dim=2 * (bits + 6), epsilon=0.0,
+                        query_at=at, key_at=at)
     codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)]
              for id in range(vocab_size)]
-    size, pairs, sharp = bits + 1, bits + 6, 200_000.0
-    before, found, one = size, 2 * size, 3 * size
-    at = partial(rotate, base=10.0 ** pairs)    # pair i turns by 1/10^i a step
-    settings = Settings(one + 1, head_dim=2 * pairs, epsilon=0.0,
-                        query_at=at, key_at=at)
-    # Block 1: pairs 0 to 3 turn fast enough to tell one step back from two.
-    key = [1.0] * 4 + [0.0] * (2 * pairs - 4)
-    keys = {(row, one): x for row, x in enumerate(key)}
-    queries = {(row, one): sharp * x for row, x in enumerate(at(key, -1))}
-    look_back = _block(settings, size, queries, keys, before)
-    # Block 2: pairs from 5 on hardly turn. They compare ids, and the last of them finds
-    # the start. Pair 3 takes off a little per step back, so that the latest match wins.
-    queries = {(5 + bit, bit): sharp for bit in range(bits)}
-    keys = {(5 + bit, before + bit): 1.0 for bit in range(bits)}
-    queries[5 + bits, one] = sharp * (bits - 1) / math.sqrt(bits)
-    queries[3 + pairs, one] = sharp * 0.9
-    keys[5 + bits, bits] = keys[3, one] = 1.0
-    look_up = _block(settings, 2 * size, queries, keys, found)
-    embeddings = [code + [0.0] * (2 * size + 1) + [1.0] for code in codes]
-    embeddings[start][:size] = [0.0] * bits + [math.sqrt(bits)]
-    output = [[0.0] * found + [10 * x for x in code] + [0.0] * 2
+    embeddings = [code + [0.0] * (2 * bits + 3) + [1.0] for code in codes]
+    embeddings[start][:bits + 1] = [0.0] * bits + [math.sqrt(bits)]     # no id
+    output = [[0.0] * (2 * bits + 2) + [10 * x for x in code] + [0.0] * 2
               for code in codes]
-    return Transformer(settings, embeddings, [look_back, look_up],
-                       last_norm=[[1.0] * (one + 1)], output=output)
-
-
-def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: int) -> Block:
-    """A block with these entries, {(row, column): number}, that copies `now` from where it looks to `target`."""
-    def fill(rows: int, columns: int, entries: dict[tuple[int, int], float]) -> Linear:
-        return Linear([[entries.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
-
-    wide, high = settings.dimensions, settings.head_dim
-    norm = [[math.sqrt(squares / wide)] * wide]     # all vectors are of one length, so this undoes the norm
-    copy = fill(high, wide, {(row, row): 1.0 for row in range(wide // 3)})
-    paste = fill(wide, high, {(target + row, row): 1.0 for row in range(wide // 3)})
-    nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
-    query, key = fill(high, wide, queries), fill(high, wide, keys)
-    return Block(settings, norm, query, key, copy, paste, norm, nothing)
+    blocks = [look_one_back(settings), look_up(settings, bits)]
+    last_norm = [[1.0] * settings.dimensions]
+    return Transformer(settings, embeddings, blocks, last_norm, output)
 
 
 # %% What looking back is worth
@@ -568,19 +575,19 @@ def _block(settings: Settings, squares: int, queries: dict, keys: dict, target: 
 class Mixture:
     """A model, and a head that gets a share of the trust where it finds something.
 
-    Is looking back worth anything? Bits per byte on the stories held out will tell:
+    What is looking back worth? In bits per byte, on the stories held out:
 
     >>> tokenizer, model = course_model()
     >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
-    >>> seen, held_out = corpus_stories()
-    >>> alone = bits_per_byte(model, tokenizer, held_out, every=4)
-    >>> mixed = bits_per_byte(Mixture(model, head), tokenizer, held_out, every=4)
-    >>> 0.02 < alone - mixed < 0.06
-    True
+    >>> _, held_out = corpus_stories()
+    >>> for each in (model, Mixture(model, head)):
+    ...     print(f"{bits_per_byte(each, tokenizer, held_out, every=4):.2f}")
+    1.73
+    1.71
 
-    About 1.74 bits become 1.71, by one head that was never trained: a story comes back
-    to its people and things, and lesson 3's model has forgotten them by then. A real
-    LLM has hundreds of heads, and each has learned what to look for.
+    One head that was never trained makes the model better: a story comes back to its
+    people and things, and lesson 3's model has forgotten them by then. A real LLM has
+    hundreds of heads, and each has learned what to look for.
     """
     model: EmbeddingModel
     head: Transformer
@@ -596,13 +603,16 @@ class Mixture:
 
 
 # %% Never compute twice
+# To write one more token, every head needs the keys and values of the whole text again.
+# But they are the same as before: nobody looks ahead, so a new token changes nothing in
+# those before it. So a block keeps them: that is the "KV cache" of every chatbot. Queries
+# are not kept, for each is asked only once.
 
 def multiplications(model: Transformer, position: int) -> int:
     """Count what the blocks multiply for the token at one position, with the cache.
 
-    Every weight once, and a key and a value of each token in sight. These stay as they
-    are, for nobody looks ahead. Without a cache the whole text would go through the
-    blocks again for each new token. To write 200 tokens it takes:
+    That is every weight once, and per head a key and a value of each token in sight.
+    Without the cache, each new token would cost again what all before it cost:
 
     >>> head = induction_head(vocab_size=100)
     >>> cost = [multiplications(head, position) for position in range(200)]
@@ -611,15 +621,13 @@ def multiplications(model: Transformer, position: int) -> int:
     >>> print(f"{sum(sum(cost[:end]) for end in range(1, 201)):,} without")
     248,288,600 without
 
-    And the logits are the same to the last bit:
+    And the logits are the same to the last bit, here with one token more each time:
 
-    >>> for ids in ([0], [0, 7], [0, 7, 33], [0, 7, 33, 7]):
-    ...     logits = head.logits(ids)                   # one token more each time
-    >>> logits == induction_head(vocab_size=100).logits([0, 7, 33, 7])
+    >>> with_cache = [head.logits([0, 7, 33, 7][:end]) for end in (1, 2, 3, 4)]
+    >>> with_cache[-1] == induction_head(vocab_size=100).logits([0, 7, 33, 7])
     True
 
-    Lesson 6 fills this class with weights that were learned, from the files that
-    everybody uses, adds what Llama 4 has, and makes it fast: python3 lesson_6_llama.py
+    Lesson 6 fills this class with the weights of a real LLM: python3 lesson_6_llama.py
     """
     count = 0
     for block in model.blocks:
@@ -633,21 +641,20 @@ def multiplications(model: Transformer, position: int) -> int:
 
 # %% Your turn
 
-def exercise_1(answer: list[list[float]]) -> str:
+def exercise_1(answer: list[Vector]) -> str:
     """On paper: query 1 matches the three keys with 2, 7, 1; query 2 with 3, 3, 9; query 3 with 0, 0, 0.
 
     Who looks at whom? Nobody looks ahead. Write three rows of weights, answer_1, into a file that begins
     with `from lesson_5_transformer import *`: python3 lesson_5_transformer.py --check answers_5.py
     """
-    if any(any(row[place + 1:]) for place, row in enumerate(answer)):
-        return "Somebody looks ahead: query 2 must not see key 3, however well they match."
-    if [[round(weight, 2) for weight in row if weight] for row in answer] == [[1], [0.5] * 2, [0.33] * 3]:
+    rows = [[round(share, 2) for share in [*row, 0, 0][:3]] for row in answer]
+    if rows == [[1, 0, 0], [0.5, 0.5, 0], [0.33] * 3]:
         return "Yes: what one may not see is left out before the softmax, so each row adds up to 1."
-    return "Equal matches get equal weights, and each row adds up to 1. How many keys does query 1 see?"
+    return "Query 2 must not see key 3, however well they match. Equal matches get equal shares of 1."
 
 
 def exercise_2(answer: list[int]) -> str:
-    """Predict: how many numbers do the 32 blocks of Mistral 7B keep for each token that was read?
+    """Predict: how many numbers do the caches of Mistral 7B's 32 blocks keep for each token?
 
     And how many would it be if each of its heads had keys and values of its own? Two whole numbers.
     """
@@ -671,42 +678,39 @@ def exercise_3(answer: list[Vector]) -> str:
 
 
 def exercise_4(answer: Callable) -> str:
-    """Write attention for a whole text: `answer_4(queries, keys, values)`, a vector of each for every token.
+    """Write attention for a whole text: `answer_4(queries, keys, values)` returns what each brings home.
 
-    It returns for each token what it brings home. Nobody looks ahead.
+    Each token has one query, one key and one value. Nobody looks ahead.
     """
     rng = random.Random(0)
     queries, keys, values = ([[rng.gauss(0, 1) for _ in range(3)] for _ in range(7)] for _ in "qkv")
+    right = [attention(query, keys[:at + 1], values[:at + 1]) for at, query in enumerate(queries)]
     given = answer(queries, keys, values)
-    for place, query in enumerate(queries):
-        right = attention(query, keys[:place + 1], values[:place + 1])
-        if len(given) != 7 or max(abs(x - y) for x, y in zip(given[place], right)) > 1e-9:
-            return f"Of 7 tokens, number {place + 1} should bring home {right}. Whom may it see?"
-    return "Yes: this is what a graphics card computes for all tokens at once."
+    if len(given) == 7 and all(math.dist(*pair) < 1e-9 for pair in zip(given, right)):
+        return "Yes: this is what a graphics card computes for all tokens at once."
+    return f"For 7 tokens it should be {right}. Whom may the first token see, and whom the last?"
 
 
 def exercise_5(answer: Callable) -> str:
     """For an evening: how attention learns. With the slopes that you find here one can train a transformer.
 
-    Say that the loss is dot(upstream, attention(query, keys, values)). By how much does it change if a number
-    changes a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes
-    for the query, the keys and the values, in their shapes. Begin with the values; then find out what a
-    change of one score does to all the weights.
+    The loss is dot(upstream, attention(query, keys, values)). How much does it change if a number changes
+    a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes for the
+    query, keys and values. Begin with the values; then see what a change of one score does to all weights.
     """
     rng = random.Random(0)
     upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
-    keys, values = rows[:5], rows[5:]
-    of_query, of_keys, of_values = answer(query, keys, values, upstream)
-    for name, vectors, slopes in (("values", values, of_values), ("query", [query], [of_query]),
-                                  ("keys", keys, of_keys)):
-        for number in range(4 * len(vectors)):
-            losses, (row, place) = [], divmod(number, 4)
+    of_query, of_keys, of_values = answer(query, rows[:5], rows[5:], upstream)
+    names, slopes = ["query"] + ["keys"] * 5 + ["values"] * 5, [of_query, *of_keys, *of_values]
+    for vector, slope, name in [*zip([query, *rows], slopes, names)][::-1]:
+        for place in range(4):
+            losses = []
             for step in (1e-5, -2e-5, 1e-5):
-                vectors[row][place] += step
-                losses.append(dot(upstream, attention(query, keys, values)))
+                vector[place] += step
+                losses.append(dot(upstream, attention(query, rows[:5], rows[5:])))
             right = (losses[0] - losses[1]) / 2e-5
-            if not abs(slopes[row][place] - right) < 1e-6:
-                return f"Of the {name} a slope is {slopes[row][place]:.4f}. Trying it out gives {right:.4f}."
+            if not abs(slope[place] - right) < 1e-6:
+                return f"Of the {name} a slope is {slope[place]:.4f}. Trying it out gives {right:.4f}."
     return "Yes: all 44 slopes are right."
 
 
@@ -722,12 +726,10 @@ def show(text: str) -> None:
     """Who looks at whom in the last 30 tokens of a text, and what should come next for that reason."""
     tokenizer = course_tokenizer()
     ids = story_ids(tokenizer, [text])[:-1]
-    head, looks = induction_head(len(tokenizer), ids[0]), []
-    for place in range(len(ids)):
-        head.logits(ids[:place + 1])
-        looks += [attention_weights(*look) for look in head.blocks[1].looks]
+    names = [tokenizer.decode([id]) for id in ids]
+    looks = looks_of(induction_head(len(tokenizer), ids[0]), ids)
     found = [look.index(max(look)) for look in looks]
-    shown, names = [0, *range(max(1, len(ids) - 30), len(ids))], [tokenizer.decode([id]) for id in ids]
+    shown = [0, *range(max(1, len(ids) - 30), len(ids))]
     rows = [[looks[row][at] for at in shown if at <= row] for row in shown]
     for row, line in zip(shown, staircase([names[row] for row in shown], rows).splitlines()):
         print(line + (f"  (next: {visible(names[found[row]])})" if found[row] else ""))

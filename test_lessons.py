@@ -1443,90 +1443,38 @@ def test_the_exercises_of_lesson_4_say_why_and_their_hints_do_not_mislead(course
 
 # --- lesson 5 --------------------------------------------------------------------------------
 
-MODELS = DATA / "models"
+MODELS = DATA / "models"        # of five families, with what PyTorch gives: see lesson 6
 PLAIN = dict(query_at=five.no_position, key_at=five.no_position)
+GPT2 = dict(norm=five.layer_norm, feed_forward=five.feed_forward, activation=five.gelu, **PLAIN)
 WINDOW = partial(five.sliding_window, size=4)
 VARIANTS = {
-    "2017": dict(heads=2, norm=five.layer_norm, norm_first=False, feed_forward=five.feed_forward, activation=five.relu, **PLAIN),
-    "gpt2": dict(heads=2, norm=five.layer_norm, feed_forward=five.feed_forward, activation=five.gelu, **PLAIN),
+    "2017": dict(GPT2, heads=2, norm_first=False, activation=five.relu), "gpt2": dict(GPT2, heads=2),
     "llama": dict(heads=2), "grouped": dict(heads=4, key_value_heads=2), "wide heads": dict(heads=1, head_dim=10),
     "window": dict(heads=4, key_value_heads=1, first_visible=WINDOW), "no positions": dict(heads=2, **PLAIN)}
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
-def random_transformer(variant, seed=0, vocab_size=20, blocks=2, **changes):
-    """A model of 8 dimensions with random weights; the same seed gives the same weights."""
-    rng = random.Random(seed)
-    settings = five.Settings(8, **{**VARIANTS[variant], **changes})
+def random_transformer(variant, seed=0, blocks=2, **changes):
+    """A model of 8 dimensions and 20 tokens with random weights; the same seed gives the same weights."""
+    settings, rng = five.Settings(8, **{**VARIANTS[variant], **changes}), random.Random(seed)
+    old = variant in ("2017", "gpt2")
+    asks, asked = (heads * settings.head_dim for heads in (settings.heads, settings.key_value_heads))
 
     def matrix(rows, columns=8):
         return [[rng.gauss(0, 0.7) for _ in range(columns)] for _ in range(rows)]
 
     def linear(rows, columns=8):
-        return five.Linear(matrix(rows, columns), matrix(1, rows)[0] if settings.norm is five.layer_norm else None)
-
-    def norm():
-        return matrix(2 if settings.norm is five.layer_norm else 1)
-    asks, asked = (heads * settings.head_dim for heads in (settings.heads, settings.key_value_heads))
-    gated = settings.feed_forward is five.gated_feed_forward
-    layers = [five.Block(settings, norm(), linear(asks), linear(asked), linear(asked), linear(8, asks), norm(),
-                         [linear(12), *([linear(12)] if gated else []), linear(8, 12)]) for _ in range(blocks)]
-    table = [five.sinusoid(position, 8) for position in range(64)]
-    return five.Transformer(settings, matrix(vocab_size), layers, norm() if settings.norm_first else None,
-                            None if variant == "gpt2" else matrix(vocab_size), table if variant in ("2017", "gpt2") else None)
-
-
-def from_file(family):
-    """A model of a published family, from its own file."""
-    config = json.loads((MODELS / family / "config.json").read_text(encoding="utf-8"))
-    tensors = three.read_safetensors(MODELS / family / "model.safetensors")
-
-    def get(name):
-        return list(tensors[name]) if len(tensors[name].shape) == 2 else [number for number, in tensors[name]]
-
-    def linear(name, rows=slice(None)):
-        matrix = get(name + ".weight")
-        matrix = list(map(list, zip(*matrix))) if family == "gpt2" else matrix      # GPT-2's are turned round
-        return five.Linear(matrix[rows], get(name + ".bias")[rows] if name + ".bias" in tensors else None)
-
-    def norm(name):
-        return [get(f"{name}.{part}") for part in ("weight", "bias") if f"{name}.{part}" in tensors]
-    if family == "gpt2":
-        size, blocks = config["n_embd"], []
-        settings = five.Settings(size, config["n_head"], norm=five.layer_norm, epsilon=config["layer_norm_epsilon"],
-                                 feed_forward=five.feed_forward, activation=five.gelu, **PLAIN)
-        for name in (f"transformer.h.{layer}." for layer in range(config["n_layer"])):
-            three_parts = [linear(name + "attn.c_attn", slice(size * part, size * (part + 1))) for part in range(3)]
-            blocks.append(five.Block(settings, norm(name + "ln_1"), *three_parts, linear(name + "attn.c_proj"),
-                                     norm(name + "ln_2"), [linear(name + "mlp.c_fc"), linear(name + "mlp.c_proj")]))
-        return five.Transformer(settings, get("transformer.wte.weight"), blocks, norm("transformer.ln_f"),
-                                positions=get("transformer.wpe.weight"))
-    rotate, window = partial(five.rotate, base=config["rope_theta"]), config.get("sliding_window")
-    settings = five.Settings(config["hidden_size"], config["num_attention_heads"], config["num_key_value_heads"],
-                             epsilon=config["rms_norm_eps"], query_at=rotate, key_at=rotate,
-                             first_visible=partial(five.sliding_window, size=window) if window else five.whole_text)
-    blocks = [five.Block(settings, norm(name + "input_layernorm"), *[linear(f"{name}self_attn.{part}_proj") for part in "qkvo"],
-                         norm(name + "post_attention_layernorm"),
-                         [linear(f"{name}mlp.{part}_proj") for part in ("gate", "up", "down")])
-              for name in (f"model.layers.{layer}." for layer in range(config["num_hidden_layers"]))]
-    return five.Transformer(settings, get("model.embed_tokens.weight"), blocks, norm("model.norm"),
-                            None if config["tie_word_embeddings"] else get("lm_head.weight"))
+        return five.Linear(matrix(rows, columns), matrix(1, rows)[0] if old else None)
+    layers = [five.Block(settings, matrix(1 + old), linear(asks), linear(asked), linear(asked), linear(8, asks),
+                         matrix(1 + old), [linear(12), *([] if old else [linear(12)]), linear(8, 12)])
+              for _ in range(blocks)]
+    positions = [five.sinusoid(place, 8) for place in range(64)] if old else None
+    return five.Transformer(settings, matrix(20), layers, matrix(1 + old) if settings.norm_first else None,
+                            None if variant == "gpt2" else matrix(20), positions)
 
 
 def far_apart(a, b):
     return max(abs(x - y) for x, y in zip(a, b)) if len(a) == len(b) else math.inf
-
-
-@pytest.mark.skipif(not MODELS.exists(), reason="needs the small models")
-@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "qwen2"])
-def test_four_families_get_the_logits_that_pytorch_gives(family):
-    model, expected = from_file(family), json.loads((MODELS / family / "expected.json").read_text(encoding="utf-8"))
-    for count, logits in enumerate(expected["logits"], 1):
-        assert far_apart(model.logits(expected["ids"][:count]), logits) < 1e-4
-    assert far_apart(from_file(family).logits(expected["ids"]), expected["logits"][-1]) < 1e-4
-    ids = expected["greedy"][:6]
-    while len(ids) < len(expected["greedy"]):
-        ids.append(four.greedy(four.softmax(model.logits(ids))))
-    assert ids == expected["greedy"]
 
 
 def test_attention_by_its_definition():
@@ -1536,22 +1484,21 @@ def test_attention_by_its_definition():
         query, *rows = ([rng.gauss(0, 2) for _ in range(size)] for _ in range(1 + 2 * count))
         keys, values = rows[:count], rows[count:]
         powers = [math.exp(sum(x * y for x, y in zip(query, key)) / size ** 0.5) for key in keys]
-        right = [sum(power * value[place] for power, value in zip(powers, values)) / sum(powers) for place in range(size)]
-        assert far_apart(five.attention(query, keys, values), right) < 1e-9
-        order = rng.sample(range(count), count)     # a sum has no order
-        assert far_apart(five.attention(query, [keys[at] for at in order], [values[at] for at in order]), right) < 1e-9
+        right = [sum(power * x for power, x in zip(powers, column)) / sum(powers) for column in zip(*values)]
+        shuffled = zip(*rng.sample(list(zip(keys, values)), count))     # a sum has no order
+        assert max(far_apart(five.attention(query, *rows), right) for rows in ((keys, values), shuffled)) < 1e-9
 
 
-def test_norms_positions_and_activations_against_known_values():
-    assert far_apart(five.sinusoid(3, 4), [math.sin(3), math.cos(3), math.sin(0.03), math.cos(0.03)]) < 1e-12
-    assert far_apart(five.layer_norm([1, 2, 4], [2, 1, 1], [0, 5, 0], 0), [-2.138089935, 4.732738758, 1.336306210]) < 1e-8
-    assert far_apart(five.rms_norm([3, 4], [1, 2], 0.5), [3 / 13 ** 0.5, 8 / 13 ** 0.5]) < 1e-12
+@pytest.mark.parametrize("given, right", [
+    (five.sinusoid(3, 4), [math.sin(3), math.cos(3), math.sin(0.03), math.cos(0.03)]),
+    (five.layer_norm([1, 2, 4], [2, 1, 1], [0, 5, 0], 0), [-2.138089935, 4.732738758, 1.336306210]),
+    (five.rms_norm([3, 4], [1, 2], 0.5), [3 / 13 ** 0.5, 8 / 13 ** 0.5]),
+    (five.rotate([1, 0, 0, 0], 2), [math.cos(2), 0, math.sin(2), 0]),       # 0 is paired with 2
     # torch.nn.functional.gelu(approximate="tanh") and silu in float64
-    assert far_apart([five.gelu(x) for x in (-1, 0.5, 3)], [-0.15880800939172324, 0.34571400982514394, 2.996362607918227]) < 1e-12
-    assert far_apart([five.silu(x) for x in (-1, 0.5, 3)], [-0.2689414213699951, 0.3112296656009273, 2.8577223804673]) < 1e-12
-    assert five.silu(-1e6) == 0 and five.gelu(-1e6) == 0 and five.silu(1e6) == 1e6
-    with pytest.raises(ValueError, match="7 is odd"):
-        five.sinusoid(0, 7)
+    ([five.gelu(x) for x in (-1, 0.5, 3, -1e6)], [-0.15880800939172324, 0.34571400982514394, 2.996362607918227, 0]),
+    ([five.silu(x) for x in (-1, 0.5, 3, -1e6, 1e6)], [-0.26894142136999, 0.31122966560092, 2.8577223804673, 0, 1e6])])
+def test_norms_positions_and_activations_have_known_values(given, right):
+    assert far_apart(given, right) < 1e-9
 
 
 def test_rotary_positions_keep_lengths_and_depend_on_the_distance_alone():
@@ -1560,117 +1507,81 @@ def test_rotary_positions_keep_lengths_and_depend_on_the_distance_alone():
         size, base = 2 * rng.randrange(1, 9), rng.choice([100.0, 10000.0, 1e6])
         query, key = ([rng.gauss(0, 1) for _ in range(size)] for _ in "qk")
         here, there, shift = (rng.randrange(1000) for _ in range(3))
-        score = five.dot(five.rotate(query, here, base), five.rotate(key, there, base))
-        shifted = five.dot(five.rotate(query, here + shift, base), five.rotate(key, there + shift, base))
+        score, shifted = (five.dot(five.rotate(query, here + by, base), five.rotate(key, there + by, base))
+                          for by in (0, shift))
         assert score == pytest.approx(shifted, abs=1e-9)
         assert three.length(five.rotate(query, here, base)) == pytest.approx(three.length(query))
         assert far_apart(five.rotate(five.rotate(query, here, base), -here, base), query) < 1e-9
-    assert far_apart(five.rotate([1, 0, 0, 0], 2), [math.cos(2), 0, math.sin(2), 0]) < 1e-12     # 0 is paired with 2
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_with_a_cache_or_without_the_logits_are_the_same(variant):
-    rng, model = random.Random(53), random_transformer(variant)
-    ids = [3]
+@every_variant
+def test_with_a_cache_or_without_the_logits_are_the_same_and_later_ids_never_change_them(variant):
+    rng, model, ids = random.Random(53), random_transformer(variant), [3]
     for _ in range(25):
-        ids = ids[:rng.randrange(len(ids) + 1)] + rng.choices(range(20), k=rng.randrange(1, 5))     # a branch of the last
-        assert model.logits(ids) == random_transformer(variant).logits(ids)
-        assert model.logits(ids) == model.logits(list(ids))
+        ids = ids[:rng.randrange(len(ids) + 1)] + rng.choices(range(20), k=rng.randrange(1, 5))     # a branch
+        right = random_transformer(variant).logits(ids)
+        assert right == model.logits(ids) == model.logits(list(ids))
         assert all(len(keys) == len(values) == len(ids) for block in model.blocks for keys, values in block.cache)
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_later_ids_never_change_earlier_logits(variant):
-    rng, model = random.Random(54), random_transformer(variant)
-    ids = rng.choices(range(20), k=12)
-    for cut in range(1, 12):
-        before = random_transformer(variant).logits(ids[:cut])
-        model.logits(ids[:cut] + rng.choices(range(20), k=5))
-        assert model.logits(ids[:cut]) == before
+        model.logits(ids + rng.choices(range(20), k=5))
+        assert model.logits(ids) == right
 
 
 def test_without_positions_the_order_of_what_came_before_does_not_count():
-    rng = random.Random(55)
+    ids = random.Random(55).sample(range(20), 8)
     for variant, counts in (("no positions", False), ("llama", True), ("gpt2", True)):
-        ids = rng.sample(range(20), 8)
-        shuffled = rng.sample(ids[:-1], 7) + ids[-1:]
-        logits = [random_transformer(variant, blocks=1).logits(text) for text in (ids, shuffled)]
-        assert (far_apart(*logits) > 1e-3) == counts
-        assert counts or far_apart(*logits) < 1e-9
+        logits = [random_transformer(variant, blocks=1).logits(text + ids[-1:]) for text in (ids[:-1], ids[-2::-1])]
+        assert far_apart(*logits) > 1e-3 if counts else far_apart(*logits) < 1e-9
 
 
 def test_a_window_does_nothing_until_the_text_is_longer_than_it():
-    ids = random.Random(56).choices(range(20), k=9)
+    ids = random.Random(56).choices(range(2, 20), k=9)
     for count in range(1, 10):
         whole, window = (random_transformer("llama", blocks=1, first_visible=first).logits(ids[:count])
                          for first in (five.whole_text, WINDOW))
         assert (whole == window) == (count <= 4)
-    changed = [*ids[:5], *ids[4:5], *ids[6:]]
-    one_block = [random_transformer("window", blocks=1).logits([id, *ids[1:]]) for id in (0, 1)]
-    assert one_block[0] == one_block[1] and changed != ids       # out of sight
-    short = [random_transformer("window").logits([id, *ids[1:5]]) for id in (0, 1)]
-    assert far_apart(*short) > 1e-6                              # but two blocks see twice as far
+    for blocks in (1, 2):       # out of sight for one block, but two blocks see twice as far
+        a, b = (random_transformer("window", blocks=blocks).logits([id, *ids[1:5]]) for id in (0, 1))
+        assert (a == b) == (blocks == 1)
 
 
 def test_grouped_queries_are_shared_heads():
     grouped, full = random_transformer("grouped"), random_transformer("grouped", key_value_heads=4)
     for few, many in zip(grouped.blocks, full.blocks):
-        for name in ("attention_norm", "query", "output", "feed_forward_norm", "feed_forward"):
-            setattr(many, name, getattr(few, name))
-        for name in ("key", "value"):       # each of the two heads is written twice
-            matrix = getattr(few, name).matrix
-            setattr(many, name, five.Linear(matrix[:2] + matrix[:2] + matrix[2:] + matrix[2:]))
+        # Each of the two heads is written twice.
+        key, value = (five.Linear(part.matrix[:2] * 2 + part.matrix[2:] * 2) for part in (few.key, few.value))
+        vars(many).update(vars(few), settings=many.settings, cache=many.cache, key=key, value=value)
     full.embeddings, full.output, full.last_norm = grouped.embeddings, grouped.output, grouped.last_norm
     assert far_apart(grouped.logits([4, 7, 1, 7]), full.logits([4, 7, 1, 7])) < 1e-12
 
 
-def test_what_does_not_fit_together_is_said():
-    for sizes in ((12, 5), (12, 0), (12, 4, 3), (12, -1), (12, 2, 4)):
-        with pytest.raises(ValueError, match="evenly"):
-            five.Settings(*sizes)
-    settings = five.Settings(8, heads=2)
-    square, wide = five.Linear([[0.0] * 8] * 8), five.Linear([[0.0] * 8] * 9)
-    with pytest.raises(ValueError, match=r"\[8, 9, 8\] rows"):
-        five.Block(settings, [[1.0] * 8], square, wide, square, square, [[1.0] * 8], [])
-    model = random_transformer("gpt2")
+def test_what_does_not_fit_together_is_said_and_nothing_wrong_is_left_behind(monkeypatch):
+    model, linears = random_transformer("gpt2"), [five.Linear([[0.0] * 8] * rows) for rows in (8, 9, 8, 8)]
     before = model.logits([1, 2, 3])
-    for ids, says in (([], "at least one"), ([1, 20], "20"), ([1, -1], "-1"), ([1, 2, 3, "a"], "'a'"), ([1] * 65, "64 positions")):
+    wrong = [(five.Settings, sizes, "evenly") for sizes in ((12, 5), (12, 0), (12, 4, 3), (12, -1), (12, 2, 4))]
+    wrong += [(model.logits, [ids], says) for ids, says in (
+        ([], "at least one"), ([1, 20], "20"), ([1, -1], "-1"), ([1, 2, 3, "a"], "'a'"), ([1] * 65, "64 positions"))]
+    block = (five.Settings(8, heads=2), [[1.0] * 8], *linears, [[1.0] * 8], [])
+    wrong += [(five.sinusoid, (0, 7), "7 is odd"), (five.Block, block, r"\[8, 9, 8\] rows")]
+    for action, arguments, says in wrong:
         with pytest.raises(ValueError, match=says):
-            model.logits(ids)
+            action(*arguments)
     assert len(model.logits([1] * 64)) == 20 and model.logits([1, 2, 3]) == before
-
-
-def test_an_interrupted_reading_leaves_nothing_wrong_behind(monkeypatch):
-    model, ids = random_transformer("llama"), [5, 6, 7, 8, 9]
-    model.logits(ids[:2])
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(model.blocks[1], "attend", interrupt)
-        model.logits(ids)
-    assert model.logits(ids) == random_transformer("llama").logits(ids)
+        patch.setattr(model.blocks[1], "attend", lambda *_: signal.raise_signal(signal.SIGINT))
+        model.logits([1, 2, 5, 6])
+    assert model.logits([1, 2, 5, 6]) == random_transformer("gpt2").logits([1, 2, 5, 6])
 
 
-class CountedMatrix:
+class CountedMatrix(tuple):
     """A matrix that counts its multiplications, to be found by `times` instead of a list."""
     count = 0
 
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, row):
-        return self.rows[row]
-
     def times(self, vector):
-        CountedMatrix.count += len(self.rows) * len(vector)
-        return [three.dot(row, vector) for row in self.rows]
+        CountedMatrix.count += len(self) * len(vector)
+        return [three.dot(row, vector) for row in self]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@every_variant
 def test_multiplications_are_counted_right_and_only_the_last_token_meets_the_output(variant):
     model, plain = random_transformer(variant), random_transformer(variant)
     model.output = CountedMatrix(model.embeddings if model.output is None else model.output)
@@ -1686,47 +1597,39 @@ def test_multiplications_are_counted_right_and_only_the_last_token_meets_the_out
     assert five.multiplications(model, 5) == by_six // 6 + of_attention
 
 
-def test_the_head_set_by_hand_finds_the_last_time_in_any_vocabulary():
+@pytest.mark.parametrize("vocab_size, count", [(2, 20), (3, 40), (10, 60), (1000, 60), (5000, 20)])
+def test_the_head_set_by_hand_finds_the_last_time_in_any_vocabulary(vocab_size, count):
     rng = random.Random(57)
-    for vocab_size, count in ((2, 20), (3, 40), (10, 60), (1000, 60), (5000, 20)):
-        start = rng.randrange(vocab_size)
-        head, others = five.induction_head(vocab_size, start), [id for id in range(vocab_size) if id != start]
-        text = rng.choices(others, k=count)
-        ids = [start, *text, *text[:10]]
-        for place in range(len(ids)):
-            shares = four.softmax(head.logits(ids[:place + 1]))
-            earlier = [at for at in range(1, place) if ids[at] == ids[place]] if place else []
-            if earlier:
-                assert shares[ids[earlier[-1] + 1]] > 0.99
-            else:
-                assert max(shares) < 1.001 / vocab_size
-            look, = (five.attention_weights(*look) for look in head.blocks[1].looks)
-            assert look[earlier[-1] + 1 if earlier else 0] > 0.99
-            before, = (five.attention_weights(*look) for look in head.blocks[0].looks)
-            assert before[max(0, place - 1)] > 0.99
+    start = rng.randrange(vocab_size)
+    text = rng.choices([id for id in range(vocab_size) if id != start], k=count)
+    ids, head = [start, *text, *text[:10]], five.induction_head(vocab_size, start)
+    for place, id in enumerate(ids):
+        shares = four.softmax(head.logits(ids[:place + 1]))
+        earlier = max([at for at in range(1, place) if ids[at] == id], default=None)
+        assert max(shares) < 1.001 / vocab_size if earlier is None else shares[ids[earlier + 1]] > 0.99
+        before, look = (five.attention_weights(*block.looks[0]) for block in head.blocks)
+        assert before[max(0, place - 1)] > 0.99 and look[0 if earlier is None else earlier + 1] > 0.99
 
 
 def test_the_head_set_by_hand_looks_far_back_and_repeats_what_no_model_learned(course):
     tokenizer, model = course
     end, = three.story_ids(tokenizer, [])
-    head, rng = five.induction_head(len(tokenizer), end), random.Random(58)
-    text = rng.sample(range(256, len(tokenizer) - 1), 300)      # each token once
-    ids = [end, *text, *text[:5]]
-    of_head, of_model = (sum(three.bits(four.softmax(either.logits(ids[:place]))[ids[place]]) for place in range(302, 306))
-                         for either in (head, model))
+    text = random.Random(58).sample(range(256, len(tokenizer) - 1), 300)      # each token once
+    ids, heads = [end, *text, *text[:5]], (five.induction_head(len(tokenizer), end), model)
+    of_head, of_model = (sum(three.bits(four.softmax(each.logits(ids[:at]))[ids[at]]) for at in range(302, 306))
+                         for each in heads)
     assert of_head < 0.01 and of_model > 20
 
 
 def test_looking_back_is_worth_something_on_the_stories_held_out(course):
     tokenizer, model = course
-    head, (_, held_out) = five.induction_head(len(tokenizer), *three.story_ids(tokenizer, [])), one.corpus_stories()
-    alone, mixed = (three.bits_per_byte(either, tokenizer, held_out, every=2) for either in (model, five.Mixture(model, head)))
-    assert mixed < alone - 0.02
     (end,), (the, dog) = three.story_ids(tokenizer, []), tokenizer.encode("The dog")
-    for text, speaks in (([end, the, dog, the], True), ([end, the, dog], False)):
-        likely, mixed = (four.softmax(either.logits(text)) for either in (model, five.Mixture(model, head)))
-        right = [0.92 * share + 0.08 * (id == dog) for id, share in enumerate(likely)] if speaks else likely
-        assert far_apart(mixed, right) < 1e-6
+    mixture = five.Mixture(model, five.induction_head(len(tokenizer), end))
+    alone, mixed = (three.bits_per_byte(each, tokenizer, one.corpus_stories()[1], every=2) for each in (model, mixture))
+    assert mixed < alone - 0.02
+    for text, share in (([end, the, dog, the], 0.08), ([end, the, dog], 0)):
+        right = [(1 - share) * x + share * (id == dog) for id, x in enumerate(four.softmax(model.logits(text)))]
+        assert far_apart(four.softmax(mixture.logits(text)), right) < 1e-6
 
 
 def test_a_text_is_shown_with_the_looks_of_the_head():
@@ -1739,7 +1642,7 @@ def test_a_text_is_shown_with_the_looks_of_the_head():
     assert "·sun  (next: .)" in shown.stdout
 
 
-def slopes_of_attention(query, keys, values, upstream):
+def slopes(query, keys, values, upstream):
     weights, scale = five.attention_weights(query, keys), math.sqrt(len(query))
     gains = [five.dot(upstream, value) for value in values]
     scores = [weight * (gain - five.dot(weights, gains)) / scale for weight, gain in zip(weights, gains)]
@@ -1751,23 +1654,23 @@ def whole_attention(queries, keys, values):
     return [five.attention(query, keys[:place + 1], values[:place + 1]) for place, query in enumerate(queries)]
 
 
-TWO_BACK = [[50.0] * 4 + [0.0] * 4, [50.0] * 4 + [0.0] * 4]
-TWO_BACK[0] = five.rotate(TWO_BACK[0], -2)
+ARROWS = [50.0] * 4 + [0.0] * 4
+TWO_BACK, NOTHING = [five.rotate(ARROWS, -2), ARROWS], [[0] * 4] * 5
 
 
 @pytest.mark.parametrize("number, right, wrong, hint", [
-    (1, [[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3], [[0.2, 0.6, 0.2], [0, 0, 1], [1 / 3] * 3], "looks ahead"),
-    (1, [[1.0], [0.5, 0.5], [0.33, 0.33, 0.33]], [[1], [3, 3], [0, 0, 0]], "adds up to 1"),
+    (1, [[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3], [[0.2, 0.6, 0.2], [0, 0, 1], [1 / 3] * 3], "not see key 3"),
+    (1, [[1.0], [0.5, 0.5], [0.33, 0.33, 0.33]], [[0, 1], [0.5, 0, 0.5], [1 / 3] * 3], "equal shares"),
     (2, [65536, 262144], [32768, 131072], "a key and a value"),
-    (3, TWO_BACK, [five.rotate(TWO_BACK[1], -1), TWO_BACK[1]], "1 back"),
+    (3, TWO_BACK, [five.rotate(ARROWS, -1), ARROWS], "1 back"),
     (3, TWO_BACK, [[x / 50 for x in part] for part in TWO_BACK], "two back only 0"),
-    (4, whole_attention, lambda queries, keys, values: [five.attention(query, keys, values) for query in queries], "Whom"),
-    (4, whole_attention, lambda queries, keys, values: [], "bring home"),
-    (5, slopes_of_attention, lambda *parts: ([0] * 4, [[0] * 4] * 5, [[0] * 4] * 5), "values"),
-    (5, slopes_of_attention, lambda *parts: (slopes_of_attention(*parts)[0], [[0] * 4] * 5, slopes_of_attention(*parts)[2]), "keys")])
+    (4, whole_attention, lambda queries, *rest: [five.attention(query, *rest) for query in queries], "Whom"),
+    (4, whole_attention, lambda queries, keys, values: [], "should be"),
+    (5, slopes, lambda *parts: (NOTHING[0], NOTHING, NOTHING), "values"),
+    (5, slopes, lambda *parts: (slopes(*parts)[0], NOTHING, slopes(*parts)[2]), "keys")])
 def test_the_exercises_of_lesson_5(number, right, wrong, hint):
     exercise = getattr(five, f"exercise_{number}")
-    assert exercise(right).startswith("Yes") and not exercise(wrong).startswith("Yes") and re.search(hint, exercise(wrong))
+    assert exercise(right).startswith("Yes") and not exercise(wrong).startswith("Yes") and hint in exercise(wrong)
 
 
 # --- lesson 6 --------------------------------------------------------------------------------
