@@ -106,7 +106,7 @@ def add(a: Vector, b: Vector) -> Vector:
     return [x + y for x, y in zip(a, b)]
 
 
-@dataclass
+@dataclass(repr=False)
 class Linear:
     """A matrix, and biases that are added to what it gives; many models have none."""
     matrix: Matrix
@@ -307,7 +307,7 @@ class Settings:
         self.head_dim = self.head_dim or self.dimensions // self.heads
 
 
-@dataclass
+@dataclass(repr=False)
 class Block:
     """One layer: its settings, its weights, and what it does with a token's vector.
 
@@ -372,7 +372,7 @@ class Block:
         return vector
 
 
-@dataclass
+@dataclass(repr=False)
 class Transformer:
     """The whole model: embeddings, blocks, a last norm, and a score for every token.
 
@@ -388,6 +388,10 @@ class Transformer:
 
     def __post_init__(self) -> None:
         self.ids = []       # the text that the caches remember
+
+    def __repr__(self) -> str:
+        return (f"<Transformer: {len(self.blocks)} blocks, {self.settings.dimensions}"
+                f" dimensions, {len(self.embeddings):,} tokens>")
 
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the one that follows `ids`.
