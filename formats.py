@@ -5,20 +5,28 @@ It knows nothing of the lessons, and you need not open it to follow them.
 
 import codecs
 import contextlib
+import email.utils
 import hashlib
+import http.client
 import json
 import math
 import os
+import random
 import re
+import socket
 import struct
 import tempfile
 import threading
 import unicodedata
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator, Optional, Union
+from typing import BinaryIO, Callable, Iterable, Iterator, Optional, Union
+
+from stage import progress
 
 Vector = list[float]
 
@@ -633,3 +641,699 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
     data = b"".join([len(text).to_bytes(8, "little"), text, *parts])
     checksum = hashlib.sha256(data).hexdigest()
     write_whole(path, data.replace(NO_CHECKSUM.encode(), checksum.encode(), 1))
+
+
+# %% A model's folder: its settings, its weights, and fetching them
+
+def read_json(path: Union[str, Path]) -> dict:
+    """Read a JSON file that holds one object, such as config.json.
+
+    Raises ValueError if it holds anything else.
+    """
+    try:
+        data = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON file: {error}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} should hold one JSON object, in braces")
+    return data
+
+
+def read_weights(folder: Union[str, Path]) -> dict[str, Tensor]:
+    """All tensors of a model: from model.safetensors, or from the shards that its index names.
+
+    Raises ValueError if files or tensors are missing, or if a tensor is there twice.
+    """
+    if Path(folder, WEIGHTS).exists():
+        return read_safetensors(Path(folder, WEIGHTS))
+    if not Path(folder, INDEX).exists():
+        raise ValueError(f"{folder} has no {WEIGHTS}, and no {INDEX}")
+    tensors, expected = {}, weight_map(folder)
+    for file in sorted(set(expected.values())):
+        shard = read_safetensors(Path(folder, file))
+        wrong = [name for name in shard if expected.get(name, file) != file or name in tensors]
+        wrong += [name for name in expected if expected[name] == file and name not in shard]
+        if wrong:
+            raise ValueError(f"{Path(folder, INDEX)} and {file} don't agree about the tensor {wrong[0]!r}")
+        tensors.update(shard)
+    return tensors
+
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def weight_map(folder: Union[str, Path]) -> dict[str, str]:
+    """The index of a model in shards: in which file each tensor is.
+
+    Raises ValueError if it is damaged, or names a file outside of the folder.
+    """
+    files = read_json(Path(folder, INDEX)).get("weight_map")
+    if not isinstance(files, dict) or not files:
+        raise ValueError(f"{Path(folder, INDEX)} has no weight_map")
+    for file in files.values():
+        if not (isinstance(file, str) and re.fullmatch(r"\w[\w.-]*\.safetensors", file, re.ASCII)):
+            raise ValueError(f"{Path(folder, INDEX)} names {file!r}, which is no .safetensors file of its folder")
+    return files
+
+
+def fetch(model: str, file: str, folder: Union[str, Path], optional: bool = False) -> None:
+    """Fetch one file of a model from Hugging Face into a folder, if it is not there yet.
+
+    The environment variable HF_ENDPOINT names a mirror. What has come is kept in a
+    file that ends in .part, and after an interruption the rest is fetched.
+
+    Raises ValueError, with what to do, if it can't be had; an optional file may be missing.
+    """
+    path = Path(folder, file)
+    if path.exists():
+        return
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    if not re.match("https?://", endpoint):
+        raise ValueError(f"HF_ENDPOINT must begin with https://, and it is {endpoint!r}")
+    url, part = f"{endpoint.rstrip('/')}/{model}/resolve/main/{file}", Path(f"{path}.part")
+    try:
+        while not _download(url, part):
+            pass
+    except urllib.error.HTTPError as error:
+        if optional and error.code == 404:
+            return
+        raise ValueError(_REFUSALS.get(error.code, "{url} can't be fetched: the server answers {code}; try again later")
+                         .format(url=url, code=error.code, model=model)) from None
+    except urllib.error.URLError as error:
+        raise ValueError(f"{url} can't be reached ({error.reason}): look at your connection and try again") from None
+    with contextlib.suppress(FileNotFoundError):    # another process may have been first
+        os.replace(part, path)
+
+
+_NOT_OPEN = ("{url} can't be fetched (error {code}): either there is no such model, or one must accept its licence "
+             "first; then fetch its files in the browser, and give their folder")
+_REFUSALS = {401: _NOT_OPEN, 403: _NOT_OPEN, 404: "there is no {url}: is {model} the right name?"}
+
+
+def _download(url: str, part: Path) -> bool:
+    """Fetch what is still missing of a file; False if the connection broke on the way, or all must be fetched anew.
+
+    Raises URLError if there is no connection, or nothing came.
+    """
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            if start and not _goes_on(answer, start, part.stat().st_mtime):
+                part.unlink()
+                return False
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "r+b" if start else "wb") as file:
+                file.seek(start)
+                _receive(answer, file, part.stem)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{start}":
+            return True     # there was nothing left to fetch
+        part.unlink()
+        return False
+    except (http.client.HTTPException, ConnectionError, TimeoutError, socket.timeout) as error:
+        if part.exists() and part.stat().st_size > start:
+            return False
+        raise urllib.error.URLError(error) from None
+    return True
+
+
+def _goes_on(answer: http.client.HTTPResponse, start: int, written: float) -> bool:
+    """Whether an answer begins where our part ends, and the file has not been changed since that was written."""
+    changed = answer.headers.get("Last-Modified")
+    return (answer.status == 206 and str(answer.headers.get("Content-Range")).startswith(f"bytes {start}-")
+            and not (changed and email.utils.parsedate_to_datetime(changed).timestamp() > written))
+
+
+def _receive(answer: http.client.HTTPResponse, file: BinaryIO, label: str, at_once: int = 1 << 20) -> None:
+    """Write what comes to a file, with a bar. Raises IncompleteRead if it is shorter than was promised."""
+    expected = answer.length
+    if expected is None:        # in chunks: the last one says that it is the last
+        file.write(answer.read())
+        return
+    for left in progress(range(expected, 0, -at_once), f"fetching {label}"):
+        data = answer.read(min(left, at_once))
+        file.write(data)
+        if len(data) < min(left, at_once):
+            raise http.client.IncompleteRead(b"", left - len(data))
+
+
+def find_model(folder_or_name: Union[str, Path], fetched: Union[str, Path]) -> Path:
+    """The folder of a model; one with a name, such as Qwen/Qwen2.5-0.5B, is fetched once into the folder `fetched`.
+
+    Raises ValueError if it can't be had, or if there is no code for it, before the large files are fetched.
+    """
+    if Path(folder_or_name).is_dir():
+        return Path(folder_or_name)
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(folder_or_name), re.ASCII):
+        raise ValueError(f"{folder_or_name} is no folder, and no name such as HuggingFaceTB/SmolLM2-135M-Instruct either")
+    _fetch_model(str(folder_or_name), Path(fetched, folder_or_name))
+    return Path(fetched, folder_or_name)
+
+
+def _fetch_model(model: str, folder: Path) -> None:
+    """Fetch the files that are not there yet; first the small ones."""
+    fetch(model, "config.json", folder)
+    check_config(read_json(Path(folder, "config.json")))
+    fetch(model, "tokenizer.json", folder)
+    if Path(folder, WEIGHTS).exists():
+        return
+    if not Path(folder, INDEX).exists():
+        fetch(model, "generation_config.json", folder, optional=True)
+        fetch(model, WEIGHTS, folder, optional=True)
+        if Path(folder, WEIGHTS).exists():
+            return
+        fetch(model, INDEX, folder)
+    for file in sorted(set(weight_map(folder).values())):
+        fetch(model, file, folder)
+
+
+def stop_ids(folder: Union[str, Path]) -> list[int]:
+    """The ids that end a text, from config.json and generation_config.json."""
+    found = []
+    for file in ("config.json", "generation_config.json"):
+        config = read_json(Path(folder, file)) if Path(folder, file).exists() else {}
+        for part in (config, config.get("text_config")):
+            ids = part.get("eos_token_id") if isinstance(part, dict) else None
+            found += ids if isinstance(ids, list) else [ids]
+    return [id for id in dict.fromkeys(found) if isinstance(id, int)]
+
+
+def check_memory(needed: float, name: Union[str, Path]) -> None:
+    """Raise ValueError, and say how much is needed, if there are not so many bytes of memory free."""
+    if needed > _free_memory():
+        raise ValueError(f"{name} needs {needed / 1e9:.1f} GB of memory, and {_free_memory() / 1e9:.1f} GB are free")
+
+
+def _free_memory() -> float:
+    """How many bytes of memory a program may still take; infinity where no one says."""
+    free = [math.inf]
+    with contextlib.suppress(OSError, ValueError, AttributeError):      # not on Windows
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):                      # Linux knows more
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        free += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with contextlib.suppress(OSError, ValueError):                      # in a container
+        free.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
+                    - int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8")))
+    with contextlib.suppress(ImportError):
+        import resource
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]               # ulimit -v
+        free += [limit] if limit != resource.RLIM_INFINITY else []
+    return min(free)
+
+
+# %% config.json
+
+# For each family (model_type) the architecture, and what its config.json may leave out.
+FAMILIES = {
+    "gpt2": ("GPT2LMHeadModel", {"hidden_act": "gelu_new", "norm_eps": 1e-5, "tie_word_embeddings": True,
+                                 "intermediate_size": None}),
+    "llama": ("LlamaForCausalLM", {"attention_bias": False, "mlp_bias": False}),
+    "mistral": ("MistralForCausalLM", {"num_key_value_heads": 8, "sliding_window": 4096}),
+    "qwen2": ("Qwen2ForCausalLM", {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096,
+                                   "max_window_layers": 28, "layer_types": None}),
+    "qwen3": ("Qwen3ForCausalLM", {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096,
+                                   "max_window_layers": 28, "layer_types": None, "head_dim": 128, "attention_bias": False}),
+    "llama4_text": ("Llama4ForCausalLM", {
+        "norm_eps": 1e-5, "rope_theta": 500000.0, "attention_bias": False, "num_experts_per_tok": 1, "num_local_experts": 16,
+        "moe_layers": None, "interleave_moe_layer_step": 1, "use_qk_norm": True, "no_rope_layers": None,
+        "no_rope_layer_interval": 4, "attention_chunk_size": 8192, "layer_types": None, "attn_temperature_tuning": True,
+        "floor_scale": 8192, "attn_scale": 0.1}),
+}
+_EVERYWHERE = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu", "norm_eps": 1e-6, "rope_theta": 10000.0,
+               "tie_word_embeddings": False}
+_ADDED = ("norm_eps", "slow_down", "looks")     # names that are ours alone
+_SIZES = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+          "head_dim"]
+_MORE_SIZES = {"gpt2": ["max_position_embeddings"],
+               "llama4_text": ["intermediate_size_mlp", "num_experts_per_tok", "num_local_experts", "floor_scale"]}
+_OTHER_NAMES = {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads",
+                "n_positions": "max_position_embeddings", "n_inner": "intermediate_size", "rms_norm_eps": "norm_eps",
+                "layer_norm_epsilon": "norm_eps", "activation_function": "hidden_act"}
+# What changes what a model computes may say only this.
+_ONLY = {"quantization_config": [None], "partial_rotary_factor": [None, 1], "scale_attn_weights": [True],
+         "scale_attn_by_inverse_layer_idx": [False], "add_cross_attention": [False], "is_encoder_decoder": [False],
+         "attention_bias": [True, False], "mlp_bias": [True, False], "tie_word_embeddings": [True, False],
+         "use_sliding_window": [True, False], "use_qk_norm": [True, False], "attn_temperature_tuning": [True, False, 0, 4]}
+
+
+def check_config(config: dict) -> dict:
+    """A config.json with one set of names for all families, and with what it left out filled in.
+
+    >>> check_config({"model_type": "gpt2", "n_embd": 8, "n_head": 2, "n_layer": 1, "n_positions": 9,
+    ...               "vocab_size": 5})["head_dim"]
+    4
+
+    Raises ValueError, with its name, for what the lessons have no code for.
+    """
+    try:
+        return _checked_config(config)
+    except (TypeError, AttributeError, ArithmeticError, LookupError) as error:
+        raise ValueError(f"config.json has a value of the wrong kind: {error}") from None
+
+
+def _checked_config(config: dict) -> dict:
+    outer, config = config, config.get("text_config", config) if config.get("model_type") == "llama4" else config
+    family = config.get("model_type") if isinstance(config, dict) else None
+    if family not in FAMILIES:
+        raise ValueError(f"this course has no code for the model_type {family!r}, but for {', '.join(FAMILIES)}")
+    architecture, defaults = FAMILIES[family]
+    named = outer.get("architectures") or [architecture]
+    if named != [architecture if outer is config else "Llama4ForConditionalGeneration"]:
+        raise ValueError(f"this course has no code for the architecture {named!r}, but for {architecture!r}")
+    _allow(outer, "quantization_config", [None])
+    renamed = {new: config[old] for old, new in _OTHER_NAMES.items() if old in config and (family == "gpt2") == (old[1] != "m")}
+    config = {**_EVERYWHERE, **defaults, **config, **renamed}
+    for key, allowed in _ONLY.items():
+        if key in config:
+            _allow(config, key, allowed)
+    _allow(config, "hidden_act", ["gelu_new", "gelu_pytorch_tanh"] if family == "gpt2" else ["silu"])
+    config.update(_rotary(config))
+    _fill_in(config)
+    for key in _SIZES + _MORE_SIZES.get(family, []):
+        if type(config.get(key)) is not int or not 0 < config[key] < 2 ** 40:
+            raise ValueError(f"config.json should have a whole number above 0 as {key!r}, not {config.get(key)!r}")
+    return config
+
+
+def _allow(config: dict, key: str, allowed: list) -> None:
+    value = config.get(key)
+    if value not in allowed:
+        named = value.get("quant_method", value) if isinstance(value, dict) else value
+        raise ValueError(f"config.json says {key}: {named!r}, for which this course has no code, but for "
+                         + " or ".join(map(repr, allowed)))
+
+
+def _rotary(config: dict) -> dict:
+    """rope_theta, and the numbers of its scaling, from wherever they stand."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise ValueError(f"config.json says rope_scaling: {rope!r}, and should say it in braces")
+    kind = {"rope_type": rope.get("rope_type", rope.get("type", "default"))}
+    _allow(kind, "rope_type", ["default", "llama3"])
+    _allow(rope, "partial_rotary_factor", [None, 1])
+    theta, scaling = rope.get("rope_theta", config["rope_theta"]), None
+    if kind["rope_type"] == "llama3":
+        rope = {"original_max_position_embeddings": config.get("max_position_embeddings"), **rope}
+        scaling = {key: rope.get(key) for key in ("factor", "low_freq_factor", "high_freq_factor",
+                                                  "original_max_position_embeddings")}
+    for key, value in {"rope_theta": theta, "rms_norm_eps": config["norm_eps"], **(scaling or {})}.items():
+        if type(value) not in (int, float) or not 0 <= value < math.inf or not value and key != "rms_norm_eps":
+            raise ValueError(f"config.json should have a number above 0 as {key!r}, not {value!r}")
+    return {"rope_theta": theta, "slow_down": scaling}
+
+
+def _fill_in(config: dict) -> None:
+    """Fill in what follows from the rest: sizes, and what each layer is like."""
+    family, count, heads = config["model_type"], config.get("num_hidden_layers"), config.get("num_attention_heads")
+    if not all(type(number) is int and 0 < number < 2 ** 20 for number in (count, heads, config.get("hidden_size"))):
+        raise ValueError("config.json needs hidden_size, num_hidden_layers and num_attention_heads, whole numbers above 0")
+    if family == "gpt2":
+        config["intermediate_size"] = config["intermediate_size"] or 4 * config["hidden_size"]
+        config["num_key_value_heads"] = config["head_dim"] = None
+    config["num_key_value_heads"] = heads if config["num_key_value_heads"] is None else config["num_key_value_heads"]
+    if config["head_dim"] is None:
+        if config["hidden_size"] % heads:
+            raise ValueError(f"a hidden_size of {config['hidden_size']} can't be divided among {heads} heads")
+        config["head_dim"] = config["hidden_size"] // heads
+    kinds = ["full_attention"] * count
+    if family == "llama4_text":
+        config["no_rope_layers"] = config["no_rope_layers"] or [
+            int((layer + 1) % config["no_rope_layer_interval"] != 0) for layer in range(count)]
+        if len(config["no_rope_layers"]) < count or not set(config["no_rope_layers"]) <= {0, 1}:
+            raise ValueError(f"config.json should have a 0 or 1 for each of {count} layers as 'no_rope_layers'")
+        step = config["interleave_moe_layer_step"]
+        config["moe_layers"] = list(range(step - 1, count, step)) if config["moe_layers"] is None else config["moe_layers"]
+        if not set(config["moe_layers"]) <= set(range(count)) or type(config["attn_scale"]) not in (int, float):
+            raise ValueError("config.json should have numbers of layers as 'moe_layers', and a number as 'attn_scale'")
+        kinds = config["layer_types"] or ["chunked_attention" if turned else "full_attention"
+                                          for turned in config["no_rope_layers"]]
+    elif family == "mistral" and config["sliding_window"] is not None:
+        kinds = ["sliding_attention"] * count
+    elif config.get("use_sliding_window") and config["sliding_window"] is not None:
+        kinds = config["layer_types"] or ["sliding_attention" if layer >= config["max_window_layers"] else "full_attention"
+                                          for layer in range(count)]
+    known = {"full_attention": 1, "sliding_attention": config.get("sliding_window"),
+             "chunked_attention": config.get("attention_chunk_size")}
+    if len(kinds) < count or not all(type(known.get(kind)) is int and known[kind] > 0 for kind in kinds[:count]):
+        wrong = next((kind for kind in kinds if type(known.get(kind)) is not int), kinds)
+        raise ValueError(f"config.json has layer_types of {wrong!r}, for which this course has no code or no size")
+    config["looks"] = kinds
+
+
+def tensor_shapes(config: dict) -> dict[str, tuple[int, ...]]:
+    """The name and the shape of each tensor that the weights of a model with this config.json hold."""
+    config = check_config(config)
+    outside, at, of_layer = (_gpt2_shapes if config["model_type"] == "gpt2" else _llama_shapes)(config)
+    if not config["tie_word_embeddings"]:
+        outside["lm_head.weight"] = (config["vocab_size"], config["hidden_size"])
+    for layer in range(config["num_hidden_layers"]):
+        outside.update((f"{at}{layer}.{name}", shape) for name, shape in of_layer(layer))
+    return outside
+
+
+def _llama_shapes(config: dict) -> tuple[dict, str, Callable]:
+    """The tensors outside of the layers, the beginning of a layer's names, and the tensors of a layer."""
+    family, wide, one_head = config["model_type"], config["hidden_size"], config["head_dim"]
+    queries, keys = config["num_attention_heads"] * one_head, config["num_key_value_heads"] * one_head
+    bias, mlp_bias = config.get("attention_bias", False), config.get("mlp_bias", False)
+    qkv_bias = bias or family == "qwen2"
+
+    def linear(name: str, rows: int, columns: int, bias: bool = False) -> list:
+        return [(name + ".weight", (rows, columns))] + [(name + ".bias", (rows,))] * bias
+
+    def swiglu(at: str, size: int) -> list:
+        return [*linear(at + "gate_proj", size, wide, mlp_bias), *linear(at + "up_proj", size, wide, mlp_bias),
+                *linear(at + "down_proj", wide, size, mlp_bias)]
+
+    def of_layer(layer: int) -> list:
+        shapes = [("input_layernorm.weight", (wide,)),
+                  *linear("self_attn.q_proj", queries, wide, qkv_bias), *linear("self_attn.k_proj", keys, wide, qkv_bias),
+                  *linear("self_attn.v_proj", keys, wide, qkv_bias), *linear("self_attn.o_proj", wide, queries, bias),
+                  ("post_attention_layernorm.weight", (wide,))]
+        if family == "qwen3":
+            shapes += [("self_attn.q_norm.weight", (one_head,)), ("self_attn.k_norm.weight", (one_head,))]
+        if family != "llama4_text":
+            return shapes + swiglu("mlp.", config["intermediate_size"])
+        if layer not in config["moe_layers"]:
+            return shapes + swiglu("feed_forward.", config["intermediate_size_mlp"])
+        experts, size = config["num_local_experts"], config["intermediate_size"]
+        return shapes + [*linear("feed_forward.router", experts, wide), *swiglu("feed_forward.shared_expert.", size),
+                         ("feed_forward.experts.gate_up_proj", (experts, wide, 2 * size)),
+                         ("feed_forward.experts.down_proj", (experts, size, wide))]
+
+    outside = {"model.embed_tokens.weight": (config["vocab_size"], wide), "model.norm.weight": (wide,)}
+    return outside, "model.layers.", of_layer
+
+
+def _gpt2_shapes(config: dict) -> tuple[dict, str, Callable]:
+    """The same for GPT-2, whose matrices lie on their side: columns x rows."""
+    wide, size = config["hidden_size"], config["intermediate_size"]
+    parts = {"ln_1": (wide,), "attn.c_attn": (wide, 3 * wide), "attn.c_proj": (wide, wide), "ln_2": (wide,),
+             "mlp.c_fc": (wide, size), "mlp.c_proj": (size, wide)}
+    of_layer = [part for name, shape in parts.items()
+                for part in ((name + ".weight", shape), (name + ".bias", shape[-1:]))]
+    outside = {"transformer.wte.weight": (config["vocab_size"], wide), "transformer.ln_f.weight": (wide,),
+               "transformer.wpe.weight": (config["max_position_embeddings"], wide), "transformer.ln_f.bias": (wide,)}
+    return outside, "transformer.h.", lambda layer: of_layer
+
+
+# %% A model, under one set of names
+
+# The parts of a block, and what Llama and its relatives call them. GPT-2 has these three in one, and other names.
+_BLOCK = {"attention_norm": "input_layernorm", "query": "self_attn.q_proj", "key": "self_attn.k_proj",
+          "value": "self_attn.v_proj", "output": "self_attn.o_proj", "feed_forward_norm": "post_attention_layernorm"}
+_GPT2_NAMES = {"wte": "embed_tokens", "wpe": "positions", "ln_f": "norm", "ln_1": "input_layernorm",
+               "attn.c_attn": "self_attn.q_proj self_attn.k_proj self_attn.v_proj", "attn.c_proj": "self_attn.o_proj",
+               "ln_2": "post_attention_layernorm", "mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj"}
+
+
+def read_model(folder: Union[str, Path]) -> tuple[dict, dict, list[dict]]:
+    """Open a model's folder: its config.json, as `check_config` gives it, what is outside of the blocks, and the blocks.
+
+    A matrix comes as its rows, which are read when asked for, and its biases, or None; a norm as its vectors.
+    `head_norms` are those of queries and keys. `feed_forward` is a list of matrices, of experts a list of lists.
+
+    Raises ValueError for a tensor that is missing, too many, of another shape, or quantized.
+    """
+    config = check_config(read_json(Path(folder, "config.json")))
+    parts = {}
+    for name, tensor in _own_tensors(folder, config).items():
+        parts.update(_renamed(name, tensor, config["model_type"]))
+
+    def vectors(name: str) -> list:
+        return [parts[name + kind] for kind in (".weight", ".bias") if name + kind in parts]
+
+    def matrix(name: Union[str, list]) -> Union[tuple, list]:
+        if isinstance(name, list):
+            return [matrix(one) for one in name]
+        return parts[name + ".weight"], parts.get(name + ".bias")
+
+    outer = {"embeddings": parts["model.embed_tokens.weight"], "positions": parts.get("model.positions.weight"),
+             "output": parts.get("lm_head.weight"), "last_norm": vectors("model.norm")}
+    blocks = [{part: (vectors if "norm" in part else matrix)(name) for part, name in _block_names(config, layer).items()}
+              for layer in range(config["num_hidden_layers"])]
+    return config, outer, blocks
+
+
+def _block_names(config: dict, layer: int) -> dict:
+    """For each part of a block its name, without ".weight" and ".bias"; for a feed-forward layer the names of its parts."""
+    at = f"model.layers.{layer}."
+    parts = ["up_proj", "down_proj"] if config["model_type"] == "gpt2" else ["gate_proj", "up_proj", "down_proj"]
+    thinking = at + ("feed_forward." if config["model_type"] == "llama4_text" else "mlp.")
+    names = [thinking + part for part in parts]
+    if layer in config.get("moe_layers", ()):
+        experts = [[f"{thinking}experts.{number}.{part}" for part in parts] for number in range(config["num_local_experts"])]
+        names = [thinking + "router", [f"{thinking}shared_expert.{part}" for part in parts], experts]
+    return {**{part: at + name for part, name in _BLOCK.items()}, "query_norm": at + "self_attn.q_norm",
+            "key_norm": at + "self_attn.k_norm", "feed_forward": names}
+
+
+def _own_tensors(folder: Union[str, Path], config: dict) -> dict[str, Tensor]:
+    """The tensors of a model by the names that `tensor_shapes` gives; all must be there, and no other."""
+    tensors, family = read_weights(folder), config["model_type"]
+    tensors = {re.sub(r"^language_model\.", "", name): tensor for name, tensor in tensors.items()
+               if not name.startswith(("vision_model.", "multi_modal_projector.")) and not name.endswith(".inv_freq")}
+    if family == "gpt2":      # older files leave the prefix out, and have the mask in them
+        tensors = {re.sub(r"^(?!transformer\.|lm_head\.)", "transformer.", name): tensor for name, tensor in tensors.items()
+                   if not name.endswith((".attn.bias", ".attn.masked_bias"))}
+    needed = tensor_shapes(config)
+    expected = {"lm_head.weight": (config["vocab_size"], config["hidden_size"]), **needed}
+    for name in [*needed, *tensors]:
+        if name not in tensors:
+            raise ValueError(f"{folder}: the tensor {name!r} is missing")
+        if name not in expected:
+            raise ValueError(f"{folder}: there is a tensor {name!r}, which a {family} with this config.json does not have")
+        if tensors[name].shape != expected[name]:
+            raise ValueError(f"{folder}: the tensor {name!r} has the shape {list(tensors[name].shape)}, and config.json "
+                             f"asks for {list(expected[name])}")
+        if tensors[name].dtype not in ("F64", "F32", "F16", "BF16"):
+            raise ValueError(f"{folder}: the tensor {name!r} has quantized numbers ({tensors[name].dtype}), for which "
+                             "this course has no code")
+    return tensors
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Rows of a matrix that lies on its side in the file; in a pile of matrices, of one of them."""
+    tensor: Tensor
+    start: int
+    stop: int
+    pile: Optional[int] = None
+
+    def __iter__(self) -> Iterator[Vector]:
+        return iter(_turn(self.tensor, self.pile)[self.start:self.stop])
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@lru_cache(maxsize=1)       # so that what holds two or three matrices is read once
+def _turn(tensor: Tensor, pile: Optional[int]) -> list[Vector]:
+    if pile is None:
+        return list(zip(*tensor))
+    numbers, width = tensor.row(pile), tensor.shape[2]
+    return [numbers[column::width] for column in range(width)]
+
+
+def _renamed(name: str, tensor: Tensor, family: str) -> dict:
+    """What one tensor holds, by Llama's names."""
+    found = [number for row in tensor for number in row] if len(tensor.shape) == 1 else tensor
+    if ".experts." in name:
+        names, size = _expert_names(name), tensor.shape[2] // len(_expert_names(name))
+        return {new.format(expert): Turned(tensor, place * size, place * size + size, expert)
+                for expert in range(tensor.shape[0]) for place, new in enumerate(names)}
+    names = _llama_names(name)
+    if not name.startswith("transformer.h.") or len(tensor.shape) == 1 and len(names) == 1:
+        return {names[0]: found}
+    size = tensor.shape[-1] // len(names)
+    return {new: found[start:start + size] if len(tensor.shape) == 1 else Turned(tensor, start, start + size)
+            for start, new in zip(range(0, tensor.shape[-1], size), names)}
+
+
+def _expert_names(name: str) -> list[str]:
+    """The names of the matrices of one expert that a pile holds, with {} for its number."""
+    at, part = name.rsplit(".", 1)
+    return [f"{at}.{{}}.{new}.weight" for new in (["gate_proj", "up_proj"] if part == "gate_up_proj" else [part])]
+
+
+def _llama_names(name: str) -> list[str]:
+    """What Llama calls the parts of a tensor of GPT-2; other names stay as they are."""
+    if not name.startswith("transformer."):
+        return [name]
+    layer, part, kind = re.fullmatch(r"transformer\.(h\.\d+\.)?(.+)\.(\w+)", name).groups()
+    return [f"model.{(layer or '').replace('h.', 'layers.')}{new}.{kind}" for new in _GPT2_NAMES[part].split()]
+
+
+def write_model(folder: Union[str, Path], config: dict, outer: Optional[dict] = None, blocks: Iterable[dict] = ()) -> None:
+    """Write config.json and model.safetensors, so that `read_model` and Hugging Face's transformers open them.
+
+    `outer` and `blocks` are as `read_model` gives them, with lists. Without them the weights are random.
+
+    Raises ValueError if a part is missing, too many, or of another shape.
+    """
+    config, rng, tensors, parts = check_config(config), random.Random(0), {}, {}
+    for names, values in [(_OUTER, outer or {}), *((_block_names(config, layer), block) for layer, block in enumerate(blocks))]:
+        for part, value in values.items():
+            _put(parts, names[part], value)
+    for name, shape in tensor_shapes(config).items():
+        numbers = [rng.gauss(0, 1) for _ in range(math.prod(shape))] if outer is None else _flat(_take(name, shape, parts))
+        if len(numbers) != math.prod(shape):
+            raise ValueError(f"{name!r} has {len(numbers)} numbers, and config.json asks for {list(shape)}")
+        tensors[name] = ("F32", shape, numbers)
+    if parts:
+        raise ValueError(f"there is no place for {next(iter(parts))!r} in a {config['model_type']} with this config.json")
+    os.makedirs(folder, exist_ok=True)
+    write_safetensors(Path(folder, WEIGHTS), tensors, {"format": "pt"})
+    config.update(architectures=[FAMILIES[config["model_type"]][0]], dtype="float32", torch_dtype="float32")
+    kept = {key: value for key, value in config.items() if key not in _ADDED}
+    write_whole(Path(folder, "config.json"), json.dumps(kept, indent=1).encode("utf-8"))
+
+
+def save_transformer(transformer: object, folder: Union[str, Path]) -> None:
+    """Write a transformer, of blocks with the parts that `read_model` gives, as a folder.
+
+    Raises ValueError for one that is packed, or that no config.json of these families describes.
+    """
+    if not isinstance(transformer.embeddings, list):
+        raise ValueError("a packed transformer has lost the last bits of its weights: load it with packed=False, and save that")
+    config = getattr(transformer, "config", None) or _describe(transformer)
+    outer = {"embeddings": transformer.embeddings, "positions": transformer.positions, "last_norm": transformer.last_norm,
+             "output": None if config["tie_word_embeddings"] else transformer.output}
+
+    def plain(part: Union[object, list]) -> Union[tuple, list]:
+        return [plain(one) for one in part] if isinstance(part, list) else (part.matrix, part.biases)
+
+    blocks = []
+    for block in transformer.blocks:
+        blocks.append({name: plain(getattr(block, name)) for name in ("query", "key", "value", "output", "feed_forward")})
+        blocks[-1].update(attention_norm=block.attention_norm, feed_forward_norm=block.feed_forward_norm)
+        for name, place in ("query_norm", block.settings.query_at), ("key_norm", block.settings.key_at):
+            norm = getattr(place, "keywords", {}).get("norm")       # Qwen3 has weights in there
+            blocks[-1][name] = norm[:1] if norm else []
+    write_model(folder, config, outer, blocks)
+
+
+def _describe(transformer: object) -> dict:
+    """The config.json of a transformer that was made by hand, if it is like Llama's or Mistral's."""
+    settings, block = transformer.settings, transformer.blocks[0]
+    known = {"norm": ["rms_norm"], "norm_first": [True], "feed_forward": ["gated_feed_forward"], "activation": ["silu"],
+             "query_at": ["rotate"], "key_at": ["rotate"], "first_visible": ["whole_text", "sliding_window"]}
+    for name, allowed in known.items():
+        value = getattr(settings, name)
+        value = getattr(getattr(value, "func", value), "__name__", value)
+        if value not in allowed or any(getattr(block.settings, name) != getattr(settings, name) for block in transformer.blocks):
+            raise ValueError(f"no config.json can describe a transformer with {name}={value!r}, or with blocks that differ in it")
+    base, window = (getattr(part, "keywords", {}).get(name)
+                    for part, name in ((settings.query_at, "base"), (settings.first_visible, "size")))
+    if settings.key_at != settings.query_at:
+        raise ValueError("no config.json can describe a transformer that turns queries and keys in different ways")
+    return {"model_type": "mistral" if window else "llama", "sliding_window": window,
+            "vocab_size": len(transformer.embeddings), "hidden_size": settings.dimensions,
+            "num_hidden_layers": len(transformer.blocks), "num_attention_heads": settings.heads,
+            "num_key_value_heads": settings.key_value_heads, "head_dim": settings.head_dim,
+            "intermediate_size": len(block.feed_forward[0].matrix), "rms_norm_eps": settings.epsilon,
+            "rope_theta": base or 10000.0, "attention_bias": block.query.biases is not None,
+            "mlp_bias": block.feed_forward[0].biases is not None,
+            "tie_word_embeddings": transformer.output in (None, transformer.embeddings)}
+
+
+_OUTER = {"embeddings": "model.embed_tokens", "positions": "model.positions", "output": "lm_head", "last_norm": "model.norm"}
+
+
+def _put(parts: dict, name: Union[str, list], value: Union[tuple, list, None]) -> None:
+    """Put what `read_model` gives for a part among the parts, by Llama's names."""
+    if isinstance(name, list):
+        for one in zip(name, value):
+            _put(parts, *one)
+    elif value is not None:
+        kinds = (".weight", ".bias") if isinstance(value, tuple) or "norm" in name else (".weight",)
+        found = value if len(kinds) == 2 else [value]
+        parts.update({name + kind: part for kind, part in zip(kinds, found) if part is not None})
+
+
+def _take(name: str, shape: tuple, parts: dict) -> list:
+    """What belongs into a tensor, taken out of the parts."""
+    try:
+        if ".experts." in name:
+            return [list(zip(*(row for new in _expert_names(name) for row in parts.pop(new.format(expert)))))
+                    for expert in range(shape[0])]
+        rows = [row for new in _llama_names(name) for row in parts.pop(new)]
+        return list(zip(*rows)) if name.startswith("transformer.h.") and len(shape) == 2 else rows
+    except KeyError as error:
+        raise ValueError(f"the part {error} is missing") from None
+
+
+def _flat(numbers: Iterable) -> list[float]:
+    return [number for part in numbers for number in (_flat(part) if isinstance(part, (list, tuple)) else [part])]
+
+
+# %% Chatbots
+
+# The special tokens that tell a chatbot who speaks: before a question, after it, and after an answer. By the first.
+CHAT_FORMS = {
+    "<|im_start|>": ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"),     # Qwen, SmolLM
+    "<|start_header_id|>": ("<|start_header_id|>user<|end_header_id|>\n\n",                             # Llama 3
+                            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"),
+    "<|header_start|>": ("<|header_start|>user<|header_end|>\n\n",                                      # Llama 4
+                         "<|eot|><|header_start|>assistant<|header_end|>\n\n", "<|eot|>"),
+}
+
+
+def chat_form(special_tokens: Iterable[str]) -> tuple[str, str, str]:
+    """What stands before a question, after it, and after an answer; nothing if these are not a chatbot's tokens.
+
+    >>> chat_form(["<|im_start|>", "<|im_end|>"])[0]
+    '<|im_start|>user\\n'
+    """
+    return next((form for token, form in CHAT_FORMS.items() if token in special_tokens), ("", "", ""))
+
+
+# %% Rows of a file, as columns of a packed matrix
+
+def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 256) -> tuple[list[int], Vector]:
+    """Quantize rows to whole numbers of 16 or 8 bits, and pack each column into one, with 24 bits more for each row.
+
+    >>> columns, steps = pack_columns([[1.0], [-0.5]], bits=16)
+    >>> columns == [32767 - (32767 << 40)], steps
+    (True, [32767.0, 65534.0])
+
+    Rounding by adding: above 2 ** 52 a float has no room for a fraction, so what is added
+    comes out rounded, in its lowest bytes. Slices copy these for a whole column at a time.
+    """
+    rows, size, half = iter(rows), bits // 8 + 3, 2 ** (bits - 1)
+    columns, all_steps, shift = [], [], 2.0 ** 52 + half
+    while block := list(islice(rows, at_once)):
+        data, lanes = bytearray(), bytearray(size * len(block))
+        for row in block:
+            steps = (half - 1) / max(max(row), -min(row), 1e-300)
+            data += struct.pack(f"<{len(row)}d", *[number * steps + shift for number in row])
+            all_steps.append(steps)
+        columns = columns or [bytearray() for _ in row]
+        lowest = [data[byte::8] for byte in range(bits // 8)]
+        for place, column in enumerate(columns):
+            for byte, part in enumerate(lowest):
+                lanes[byte::size] = part[place::len(columns)]
+            column += lanes
+    everywhere = int.from_bytes(half.to_bytes(size, "little") * len(all_steps), "little")
+    for place, column in enumerate(columns):    # one by one, so that each frees its memory for the next
+        columns[place] = int.from_bytes(column, "little") - everywhere
+    return columns, all_steps
+
+
+# %% The sizes of published models
+
+_NAMES = ["model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
+MODELS = {
+    "GPT-2 (124M)": dict(zip(_NAMES, ("gpt2", 50257, 768, 3072, 12, 12)), n_positions=1024),
+    "Qwen2.5-0.5B": dict(zip(_NAMES, ("qwen2", 151936, 896, 4864, 24, 14)), num_key_value_heads=2, tie_word_embeddings=True),
+    "Llama-3.2-1B": dict(zip(_NAMES, ("llama", 128256, 2048, 8192, 16, 32)), num_key_value_heads=8, tie_word_embeddings=True),
+    "Mistral-7B": dict(zip(_NAMES, ("mistral", 32000, 4096, 14336, 32, 32)), num_key_value_heads=8),
+    "Llama-4-Scout-17B-16E": dict(
+        zip(_NAMES, ("llama4_text", 202048, 5120, 8192, 48, 40)), num_key_value_heads=8, head_dim=128,
+        intermediate_size_mlp=16384, num_local_experts=16, num_experts_per_tok=1)}
+SMALL_LLAMA4 = dict(zip(_NAMES, ("llama4_text", 40, 16, 24, 4, 4)), num_key_value_heads=2, head_dim=4,
+                    intermediate_size_mlp=32, num_local_experts=3, interleave_moe_layer_step=2)

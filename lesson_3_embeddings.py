@@ -7,7 +7,7 @@ alike get vectors that point alike, and what the model learns about " dog" then 
 with " cat". Nobody writes these numbers down. They are learned, by guessing the next
 token again and again.
 
-    ids 0 1 2  →  rows 0, 1, 2 of a matrix  →  a guess  →  a score for each token
+    ids 0 1 2  →  rows 0, 1, 2 of a matrix  →  a guess  →  a score per token
 
 In this lesson you compare vectors, draw a map of them, train your own in seconds, from
 our stories or from a text of yours, and open the vectors of a real LLM. This is what
@@ -16,9 +16,9 @@ the model of this course, which began with random numbers, learned about " blue"
 >>> tokenizer, model = course_model()
 >>> print(show_nearest(" blue", tokenizer, model.embeddings, k=3))
 ·blue    1.000  ████████████████████████
-·grey    0.619  ██████████████▉
-·cloudy  0.578  █████████████▉
-·slowly  0.547  █████████████▏
+·grey    0.601  ██████████████▍
+·clear   0.551  █████████████▎
+·cloudy  0.544  █████████████
 """
 
 import ast
@@ -112,7 +112,8 @@ def dot(a: Vector, b: Vector) -> float:
     ValueError: these vectors have 4 and 3 numbers; both need the same
     """
     if len(a) != len(b):
-        raise ValueError(f"these vectors have {len(a)} and {len(b)} numbers; both need the same")
+        raise ValueError(f"these vectors have {len(a)} and {len(b)} numbers; "
+                         "both need the same")
     return sum(map(mul, a, b))
 
 
@@ -160,7 +161,7 @@ def unit(vector: Vector) -> Vector:
     """
     size = length(vector)
     if size == 0:
-        raise ValueError("a vector of zeros has no direction, so it can't be compared")
+        raise ValueError("a vector of zeros has no direction to compare")
     return [number / size for number in vector]
 
 
@@ -181,7 +182,8 @@ def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int,
     """
     direction = unit(vector)
     sizes = ((id, row, length(row)) for id, row in enumerate(matrix))
-    cosines = ((min(dot(direction, row) / size, 1.0), -id) for id, row, size in sizes if size)
+    cosines = ((min(dot(direction, row) / size, 1.0), -id)
+               for id, row, size in sizes if size)
     return [(-id, cosine) for cosine, id in heapq.nlargest(k, cosines)]
 
 
@@ -193,10 +195,10 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
     >>> tokenizer, model = course_model()
     >>> print(show_nearest(" dog", tokenizer, model.embeddings, k=4))
     ·dog     1.000  ████████████████████████
-    ·horses  0.688  ████████████████▌
-    ·cat     0.657  ███████████████▊
-    ·sun     0.647  ███████████████▌
-    ·son     0.631  ███████████████▏
+    ·horses  0.651  ███████████████▋
+    ·sun     0.638  ███████████████▎
+    ·cat     0.610  ██████████████▋
+    ·son     0.608  ██████████████▋
 
     Nobody told the model that a dog is an animal and a mother a person. It had to guess
     what comes next, and words of one kind stand in the same places. Not every neighbour
@@ -206,23 +208,25 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
     ...     id, = tokenizer.encode(" " + word)
     ...     near = nearest(model.embeddings[id], model.embeddings, k=6)[1:]
     ...     print(word.ljust(7), *(tokenizer.decode([id]) for id, _ in near))
-    mother   father  teacher  uncle  driver  farmer
-    girl     boy  fox  child  cow  dog
-    red      fire  warm  their  little  dark
-    run      play  sit  come  get  walk
-    walk     go  get  play  walked  see
+    mother   father  uncle  teacher  grandmother  farmer
+    girl     boy  fox  cow  child  driver
+    red      fire  dark  their  our  apple
+    run      play  sit  walk  come  get
+    walk     go  see  play  get  drove
     """
-    known, tables = set(tokenizer.vocabulary.values()), []
-    for id in dict.fromkeys(tokenizer.encode(text)):
-        vector = lookup(matrix, [id])[0]
-        if not any(vector):
-            tables.append(f"{tokenizer.show([id], color=False)}: training never met it, so it has no neighbours")
-            continue
-        rows = progress(matrix, f"comparing {len(matrix)} vectors")
-        found = nearest(vector, rows, k + 1 + max(0, len(matrix) - len(known)))
-        tables.append(table([[tokenizer.show([near], color=False), f"{cosine:.3f}", bar(cosine)]
-                             for near, cosine in found if near in known][:k + 1]))
+    tables = [_neighbours(id, tokenizer, matrix, k)
+              for id in dict.fromkeys(tokenizer.encode(text))]
     return "\n\n".join(tables)
+
+
+def _neighbours(id: int, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], k: int) -> str:
+    vector, known = lookup(matrix, [id])[0], set(tokenizer.vocabulary.values())
+    if not any(vector):
+        return f"{tokenizer.show([id], color=False)}: training never met it, so it has no neighbours"
+    rows = progress(matrix, f"comparing {len(matrix)} vectors")
+    found = nearest(vector, rows, k + 1 + max(0, len(matrix) - len(known)))
+    return table([[tokenizer.show([near], color=False), f"{cosine:.3f}", bar(cosine)]
+                  for near, cosine in found if near in known][:k + 1])
 
 
 def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> Matrix:
@@ -244,15 +248,23 @@ def principal_components(matrix: Matrix, count: int = 2, rounds: int = 100) -> M
     means = [sum(column) / len(matrix) for column in zip(*matrix)]
     centred = [[x - mean for x, mean in zip(row, means)] for row in matrix]
     columns, rng, axes = list(zip(*centred)), random.Random(0), []
+    spread = sum(dot(row, row) for row in centred) or 1.0
+
+    def beside_the_others(vector):
+        for axis in axes:
+            vector = move(vector, axis, dot(vector, axis))
+        return vector
+
     for _ in range(count):
-        axis = [rng.gauss(0, 1) for _ in means]
+        axis = unit(beside_the_others([rng.gauss(0, 1) for _ in means]))
         for _ in range(rounds):
             shares = [dot(row, axis) for row in centred]
-            axis = [dot(shares, column) for column in columns]
-            for other in axes:
-                axis = move(axis, other, dot(axis, other))
-            axis = unit(axis) if any(axis) else axis
-        axes.append(axis if max(axis, key=abs) >= 0 else [-x for x in axis])
+            pulled = [dot(shares, column) for column in columns]
+            pulled = beside_the_others(pulled)
+            if length(pulled) < 1e-9 * spread:
+                break       # no spread is left: any direction does
+            axis = unit(pulled)
+        axes.append(axis if max(axis, key=abs) > 0 else [-x for x in axis])
     return axes
 
 
@@ -268,51 +280,53 @@ def map_words(words: str, tokenizer: Tokenizer, matrix: Matrix) -> tuple[list[st
     """Those words that are one token and were met in training, and their vectors.
 
     >>> tokenizer, model = course_model()
-    >>> words, vectors = map_words(" ".join(KINDS.values()), tokenizer, model.embeddings)
-    >>> print(draw_map(words, vectors))
-                                                        brother
+    >>> kinds = " ".join(KINDS.values())
+    >>> print(draw_map(*map_words(kinds, tokenizer, model.embeddings)))
+                                                      brother
     <BLANKLINE>
-       yellow                                           teacher
-                                                       mother
                                                         father
-      blue                                      girl  cow
-      grey                                             sister
-     white                                         boy
-    red green                                    bus  doctor
-         black                              grandfather  farmer
-                                               horse driver
-                                    truck          fox grandmother
-                                        duck      dog
-                                       fish  bird   cat
-                                                 mouse
-                                             train
-                                           car
-                                        man woman
-                             hill boat  kitchen
-                                 school     river
-                                 garden      street
-                                       lake
-                                 house
-                                     village
+      blue                                          mother teacher
+       yellow                                         sister
+       grey
+     white                                       girl
+    green black                        grandfather  cow doctor
+                                                 boy   farmer
+                                                 grandmother
+      red                                    horse driver
+                                 truck  fish     fox bus
+                                                dog
+                                         train
+                                      duck       cat
+                                         bird  mouse
+                               boat      car
+                                school  woman river
+                             hill  lake  man
+                                garden kitchen
+                                house     street
+    <BLANKLINE>
+    <BLANKLINE>
+                                    village
     """
     found = {}
     for word in dict.fromkeys(words.split()):
-        rows = [ids[0] for ids in (tokenizer.encode(" " + word), tokenizer.encode(word)) if len(ids) == 1]
+        spellings = tokenizer.encode(" " + word), tokenizer.encode(word)
+        rows = [ids[0] for ids in spellings if len(ids) == 1]
         if rows and any(vector := lookup(matrix, rows[:1])[0]):
             found[word] = vector
     if len(found) < 2:
-        raise ValueError("a map needs two words or more that are one token each, and that training has met")
+        raise ValueError("a map needs two words or more that are one token each, "
+                         "and that training has met")
     return list(found), list(found.values())
 
 
-def place_labels(labels: list[str], vectors: Matrix, columns: int,
+def _place_labels(labels: list[str], vectors: Matrix, columns: int,
                  rows: int) -> list[tuple[int, int]]:
     """Give each label a row and a column on a map of its vector, no two on one place.
 
     Both axes have the same scale: a line of a terminal is as high as two columns are
     wide. A label whose place is taken moves to the nearest free one.
 
-    >>> place_labels(["dog", "cat", "car"], [[0, 0], [0.1, 0], [9, 4]], columns=20, rows=5)
+    >>> _place_labels(["dog", "cat", "car"], [[0, 0], [0.1, 0], [9, 4]], columns=20, rows=5)
     [(0, 0), (0, 4), (0, 16)]
     """
     axes = principal_components(vectors)
@@ -336,30 +350,28 @@ def draw_map(labels: list[str], vectors: Matrix, columns: int = 78, rows: int = 
 
     The reverse need not hold: two may meet on the map and be far apart in a dimension
     that it does not show. Find the kinds: nobody told the model which words are people,
-    animals, colours, places and vehicles. LEGEND
+    animals, colours, places and vehicles. Colours lie on the left, people at the top
+    right, with animals below them, and places at the bottom, with vehicles above. Not
+    all are where one would look for them: the model had only 60 KB to read.
     """
     lines = [[" "] * columns for _ in range(rows)]
-    for label, (row, column) in zip(labels, place_labels(labels, vectors, columns, rows)):
-        for character in label:     # a Chinese one takes two columns, an accent none
-            width = display_width(character)
-            if width:
-                lines[row][column:column + width] = [character, *[""] * (width - 1)]
-            else:
-                lines[row][column - 1] += character
-            column += width
+    places = _place_labels(labels, vectors, columns, rows)
+    for label, (row, column) in zip(labels, places):
+        width = display_width(label)        # a Chinese character takes two columns
+        lines[row][column:column + width] = [label, *[""] * (width - 1)]
     return "\n".join("".join(line).rstrip() for line in lines).strip("\n")
 
 
-def svg_map(labels: list[str], vectors: Matrix, columns: int = 76, rows: int = 30) -> str:
+def _svg_map(labels: list[str], vectors: Matrix, columns: int = 76, rows: int = 30) -> str:
     """The same map as a picture for any browser, with a dot and a colour for each kind.
 
-    >>> svg_map(["dog", "cat"], [[0, 0], [1, 0]])[:38]
+    >>> _svg_map(["dog", "cat"], [[0, 0], [1, 0]])[:38]
     '<svg xmlns="http://www.w3.org/2000/svg'
     """
     paint = dict(zip(KINDS, ("#c0392b", "#2455a4", "#8e44ad", "#1e8449", "#ca6f1e")))
     kind_of = {word: kind for kind, words in KINDS.items() for word in words.split()}
     items = [(12 * column, 24 * row, label, paint.get(kind_of.get(label), "#555"))
-             for label, (row, column) in zip(labels, place_labels(labels, vectors, columns, rows))]
+             for label, (row, column) in zip(labels, _place_labels(labels, vectors, columns, rows))]
     items += [(150 * place, 24 * rows + 12, kind, color) for place, (kind, color) in enumerate(paint.items())]
     drawn = [f'<g fill="{color}"><circle cx="{x + 20}" cy="{y + 28}" r="4"/>'
              f'<text x="{x + 28}" y="{y + 34}">{html.escape(label)}</text></g>' for x, y, label, color in items]
@@ -411,7 +423,8 @@ def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
     """
     for id in ids:
         if not (isinstance(id, int) and 0 <= id < len(matrix)):
-            raise ValueError(f"there is no row {id!r} in a matrix of {len(matrix)} rows, which are counted from 0")
+            raise ValueError(f"there is no row {id!r} in a matrix of "
+                             f"{len(matrix)} rows, which are counted from 0")
     return [matrix[id] for id in ids]
 
 
@@ -443,7 +456,8 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
     >>> len(with_comma), " the" in SLIDE_TOKENS
     (10, False)
     """
-    lower_case = {word if word == UNKNOWN else word.lower(): id for word, id in vocabulary.items()}
+    lower_case = {word if word == UNKNOWN else word.lower(): id
+                  for word, id in vocabulary.items()}
     return tokens_to_ids(sentence.lower().split(), lower_case)
 
 
@@ -517,18 +531,19 @@ class EmbeddingModel:
 
         guess  =  first half of the last token  +  vector of the last two together
 
-    What is each part worth? Train the model with and without it, four passes each, and
-    measure the held-out stories, in bits per byte (0.01 up or down by luck):
+    What is each part worth? Train the model with and without it, and measure the
+    held-out stories, in bits per byte (0.01 up or down is luck):
 
         every token equally likely                         2.96
-        vectors of the last token                          1.83
-        ... with a bias for each token                     1.79
-        ... with the token before it, at a third, added    1.79
-        ... with a vector for the two together instead     1.74
+        vectors of the last token                          1.82
+        ... and a bias for each token                      1.78
+        ... and a third of the vector of the one before    1.78
+        ... or instead a vector for the two together       1.74
         counting, at its best: a smoothed trigram          1.78
 
-    To add another token's vector is worth nothing here. To see two together is worth a
-    lot. A transformer is built for just that, for as many tokens as you like.
+    To add the vector of one more token is worth hardly anything. To see the two
+    together is worth a lot. A transformer is built for just that, for as many tokens as
+    you like. (With PAIRS_FROM, below, at a million the model has no pairs.)
 
     Why two halves? With one vector for both jobs, what follows " dog" would have to be
     like " dog" itself. The model is a small relative of the log-bilinear one of Mnih
@@ -554,13 +569,18 @@ class EmbeddingModel:
         """
         ids, half, rng = list(ids), dimensions // 2, random.Random(seed)
         counts = Counter(ids or range(vocab_size))
-        outputs = [[rng.gauss(0, 0.2) for _ in range(half)] for _ in range(vocab_size)]
-        total = len(ids) or vocab_size
-        return cls(inputs=[[0.0] * half for _ in range(vocab_size)],
-                   outputs=[row if id in counts else [0.0] * half for id, row in enumerate(outputs)],
-                   biases=[math.log((counts[id] + 0.5) / total) if ids else 0.0 for id in range(vocab_size)],
-                   pairs={pair: [0.0] * half for pair, count in Counter(zip(ids, ids[1:])).items()
-                          if count >= PAIRS_FROM})
+        model = cls([[0.0] * half for _ in range(vocab_size)],
+                    [[0.0] * half for _ in range(vocab_size)], [0.0] * vocab_size, {})
+        for id in range(vocab_size):
+            row = [rng.gauss(0, 0.2) for _ in range(half)]
+            if id in counts:
+                model.outputs[id] = row
+            if ids:
+                model.biases[id] = math.log((counts[id] + 0.5) / len(ids))
+        for pair, count in Counter(zip(ids, ids[1:])).items():
+            if count >= PAIRS_FROM:
+                model.pairs[pair] = [0.0] * half
+        return model
 
     @property
     def embeddings(self) -> Matrix:
@@ -572,12 +592,14 @@ class EmbeddingModel:
         rows = lookup(self.inputs, ids[-1:])
         if tuple(ids[-2:]) in self.pairs:
             rows.append(self.pairs[tuple(ids[-2:])])
-        return [sum(column) for column in zip(*rows)] or [0.0] * len(self.outputs[0])
+        guess = [sum(column) for column in zip(*rows)]
+        return guess or [0.0] * len(self.outputs[0])
 
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the token after `ids`."""
         guess = self.guess(ids)
-        return [dot(guess, row) + bias for row, bias in zip(self.outputs, self.biases)]
+        return [dot(guess, row) + bias
+                for row, bias in zip(self.outputs, self.biases)]
 
     def step(self, ids: list[int], right: int, rate: float, keep: float = 1.0,
              stands_for: Optional[dict[int, float]] = None) -> None:
@@ -589,7 +611,8 @@ class EmbeddingModel:
 
         >>> model = EmbeddingModel(
         ...     inputs=[[0, 0], [1, 2], [0, 0], [0, 0]],
-        ...     outputs=[[0, 0], [0, 0], [1, 0], [0, 1]], biases=[0, 0, 0, 0], pairs={})
+        ...     outputs=[[0, 0], [0, 0], [1, 0], [0, 1]],
+        ...     biases=[0, 0, 0, 0], pairs={})
         >>> the, cat, sleeps, runs = 0, 1, 2, 3
         >>> model.logits([cat])
         [0, 0, 1, 2]
@@ -637,12 +660,13 @@ class EmbeddingModel:
 
     def save(self, path: Union[str, Path]) -> None:
         """Write the model as a .safetensors file, which NumPy and PyTorch can open, too."""
-        half = len(self.outputs[0])
+        tokens, half, flat = len(self.outputs), len(self.outputs[0]), chain.from_iterable
+        count, vectors = len(self.pairs), self.pairs.values()
         write_safetensors(path, {
-            "embeddings": ("F64", (len(self.outputs), 2 * half), chain.from_iterable(self.embeddings)),
-            "biases": ("F64", (len(self.biases),), self.biases),
-            "pairs": ("I32", (len(self.pairs), 2), chain.from_iterable(self.pairs)),
-            "pair_vectors": ("F64", (len(self.pairs), half), chain.from_iterable(self.pairs.values())),
+            "embeddings": ("F64", (tokens, 2 * half), flat(self.embeddings)),
+            "biases": ("F64", (tokens,), self.biases),
+            "pairs": ("I32", (count, 2), flat(self.pairs)),
+            "pair_vectors": ("F64", (count, half), flat(vectors)),
         }, {"made_by": MADE_BY, **self.metadata})
 
     @classmethod
@@ -659,24 +683,30 @@ class EmbeddingModel:
         Raises ValueError for a file that is damaged or that holds something else.
         """
         metadata, tensors = checked_metadata(path), read_safetensors(path)
-        shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        tokens, dimensions = shapes.get("embeddings", (0, 0))[:2]
-        count, half = len(tensors.get("pairs", ())), dimensions // 2
-        if not half or shapes != {"embeddings": (tokens, 2 * half), "biases": (tokens,), "pairs": (count, 2),
-                                  "pair_vectors": (count, half)}:
-            raise ValueError(f"{path} holds no model of this lesson: its tensors have other names or shapes")
-        rows, pairs = list(tensors["embeddings"]), [tuple(pair) for pair in tensors["pairs"]]
-        if not all(type(id) is int and 0 <= id < tokens for id in chain.from_iterable(pairs)):
-            raise ValueError(f"{path} holds no model of this lesson: it has a pair of ids that are no tokens")
+        half = _check_shapes(path, tensors)
+        rows, pairs = list(tensors["embeddings"]), map(tuple, tensors["pairs"])
         model = cls([row[:half] for row in rows], [row[half:] for row in rows],
-                    [bias for bias, in tensors["biases"]], dict(zip(pairs, tensors["pair_vectors"])))
+                    [bias for bias, in tensors["biases"]],
+                    dict(zip(pairs, tensors["pair_vectors"])))
         model.metadata = metadata
         return model
 
 
+def _check_shapes(path: Union[str, Path], tensors: dict[str, Tensor]) -> int:
+    """Refuse tensors that are no model of this lesson; else return half of its dimensions."""
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    tokens, dimensions = (*shapes.get("embeddings", ()), 0, 0)[:2]
+    count, half = len(tensors.get("pairs", ())), dimensions // 2
+    fits = half and shapes == {"embeddings": (tokens, 2 * half), "biases": (tokens,), "pairs": (count, 2),
+                               "pair_vectors": (count, half)}
+    if not fits or not all(type(id) is int and 0 <= id < tokens for pair in tensors["pairs"] for id in pair):
+        raise ValueError(f"{path} holds no model of this lesson: its tensors have other names, shapes or ids")
+    return half
+
+
 MADE_BY = "lesson_3_embeddings.py"
 PAIRS_FROM = 2      # a pair that was met so often gets a vector of its own
-SHRINK = 0.03       # how much of a vector is forgotten in a step, times the rate
+SHRINK = 0.02       # how much of a vector is forgotten in a step, times the rate
 
 
 # %% Summary: reading, failing, updating
@@ -713,9 +743,10 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
         for place in progress(places, f"pass {number} of {passes}"):
             left -= 1 / passes / len(places)
             context, right = ids[max(0, place - 2):place], ids[place]
-            model.step(context, right, rate * left, 1 - rate * left * SHRINK, draw(context[-1], right))
+            model.step(context, right, rate * left, 1 - rate * left * SHRINK,
+                       draw(context[-1], right))
         if not math.isfinite(sum(model.biases) + sum(map(sum, model.outputs))):
-            raise ValueError(f"the training has run away; try a rate below {rate}")
+            raise ValueError(f"it has run away; try a rate below {rate}")
         if after_pass:
             after_pass(number, model)
     return model
@@ -736,7 +767,7 @@ def story_ids(tokenizer: Tokenizer, stories: Iterable[str]) -> list[int]:
     '<|endoftext|>The dog ran.<|endoftext|>The end.<|endoftext|>'
     """
     end = tokenizer.encode(END_OF_TEXT, allowed_special="all")
-    return [*end, *chain.from_iterable(tokenizer.encode(story) + end for story in stories)]
+    return end + [id for story in stories for id in tokenizer.encode(story) + end]
 
 
 def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str], every: int = 1) -> float:
@@ -764,9 +795,11 @@ def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str
         ids = story_ids(tokenizer, [story])
         for place in range(1, len(ids)):
             if total % every == 0:
-                losses.append(bits(softmax(model.logits(ids[:place]))[ids[place]]))
+                probabilities = softmax(model.logits(ids[:place]))
+                losses.append(bits(probabilities[ids[place]]))
             total += 1
-    return sum(losses) / len(losses) * total / sum(len(text_to_bytes(story + "\n\n")) for story in stories)
+    size = len(text_to_bytes("\n\n".join([*stories, ""])))
+    return sum(losses) / len(losses) * total / size
 
 
 def show_learning(record: list[dict]) -> str:
@@ -780,18 +813,18 @@ def show_learning(record: list[dict]) -> str:
     before training: 2.21 bits per byte on the seen stories, 2.38 on the held-out ones
         near dog: short oncet aboveith
         My uncle can the and it one and said, the one the of. the.
-    after pass 1: 1.76 bits per byte on the seen stories, 2.07 on the held-out ones
-        near dog: You father horse farmer fish
-        My uncle can see a new computer and looks at them all the same a new s
-    after pass 2: 1.43 bits per byte on the seen stories, 1.86 on the held-out ones
-        near dog: doors horse cat boy child
-        My uncle can read it it has read that, and he has slept. "
-    after pass 3: 1.27 bits per byte on the seen stories, 1.79 on the held-out ones
-        near dog: horses cat sun son horse
-        My uncle can not playing?" asked the boy.
-    after pass 4: 1.21 bits per byte on the seen stories, 1.74 on the held-out ones
-        near dog: horses cat sun son horse
-        My uncle can not play and looked at the dog.
+    after pass 1: 1.71 bits per byte on the seen stories, 2.05 on the held-out ones
+        near dog: father fish farmer brother You
+        My uncle can see a new barn to see. "And the gate, "w
+    after pass 2: 1.38 bits per byte on the seen stories, 1.84 on the held-out ones
+        near dog: doors horse boy child cat
+        My uncle can read it he came from in the middle of it was as if it
+    after pass 3: 1.21 bits per byte on the seen stories, 1.78 on the held-out ones
+        near dog: horses sun cat son horse
+        My uncle can not run to the sea can not see her for nothing. The boy
+    after pass 4: 1.16 bits per byte on the seen stories, 1.73 on the held-out ones
+        near dog: horses sun cat son horse
+        My uncle can not play to stop.
 
     First it learns which tokens are common, then which follow each other. Words of a
     kind come together. And look at the two losses: on the stories that it reads again
@@ -801,8 +834,9 @@ def show_learning(record: list[dict]) -> str:
     lines = []
     for row in record:
         when = f"after pass {row['pass']}" if row["pass"] else "before training"
-        lines += [f"{when}: {row['seen']:.2f} bits per byte on the seen stories, "
-                  f"{row['held_out']:.2f} on the held-out ones",
+        seen, held_out = f"{row['seen']:.2f}", f"{row['held_out']:.2f}"
+        lines += [f"{when}: {seen} bits per byte on the seen stories, "
+                  f"{held_out} on the held-out ones",
                   f"    near{row['word']}:{row['near']}", f"    {row['text']}"]
     return "\n".join(lines)
 
@@ -817,10 +851,12 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
     """A function that draws the candidates of a step, and says how many each stands for.
 
     Half of them come from the tokens that ever followed the last one, since these are
-    the hardest to tell from the right one, and half from anywhere in the text. A token
-    that is drawn as often as expected counts once; one that is seldom drawn stands for
-    more. This is sampled softmax (Bengio and Senécal 2003; Jean et al. 2015): to the
-    logit comes the logarithm of that number, and the step is the same.
+    hardest to tell from the right one, and half from anywhere in the text. The right
+    token is put among them. A token that comes as often as one expects counts once; one
+    that is seldom drawn, and came, stands for all the times that it did not. This is
+    sampled softmax (Bengio and Senécal 2003; Jean et al. 2015): to the logit comes the
+    logarithm of that number, and the step is the same. The more are drawn, the nearer
+    it is to the exact step.
 
     >>> text = list(b"the dog ran. the cat sat. ")
     >>> draw = candidate_drawer(text, 4, random.Random(0))
@@ -829,12 +865,12 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
 
     With candidates drawn in this way the model learns what it learns from all of them:
 
-    >>> def after_the(drawn):
+    >>> def likely_after_the(drawn):
     ...     model = train_model(text * 20, 128, dimensions=8, passes=6, drawn=drawn)
-    ...     shares = softmax(model.logits(list(b"e ")))
-    ...     return {letter: round(shares[ord(letter)], 1) for letter in "dcr"}
-    >>> after_the(drawn=0), after_the(drawn=10)
-    ({'d': 0.4, 'c': 0.4, 'r': 0.0}, {'d': 0.5, 'c': 0.4, 'r': 0.0})
+    ...     logits = model.logits(list(b"e "))
+    ...     return sorted(chr(id) for id in heapq.nlargest(2, range(128), logits.__getitem__))
+    >>> likely_after_the(drawn=0), likely_after_the(drawn=10)
+    (['c', 'd'], ['c', 'd'])
     """
     if not drawn:
         return lambda last, right: None
@@ -846,7 +882,7 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
         near, times = followers[last], {}
         for id in rng.choices(near, k=half) + rng.choices(ids, k=half):
             times[id] = times.get(id, 0) + 1
-        times[right] = 1
+        times[right] = times.get(right, 0) + 1
         return {id: count / (half * pairs[last, id] / len(near) + half * counts[id] / len(ids))
                 for id, count in times.items()}
     return draw
@@ -907,7 +943,8 @@ def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
     Some models have a few rows more than tokens, to make the number a round one:
     Qwen2.5 has 271 more, GPT-2 and Llama 3 have none.
 
-    >>> small, wte = Tensor("", "small", "F32", (1, 2), 0), Tensor("", "wte", "F32", (3, 1), 8)
+    >>> small = Tensor("", "small", "F32", (1, 2), 0)
+    >>> wte = Tensor("", "wte", "F32", (3, 1), 8)
     >>> find_embeddings({"small": small, "wte": wte}, vocab_size=2).name
     'wte'
 
@@ -918,13 +955,15 @@ def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
 
     Raises ValueError if no matrix has about as many rows as the tokenizer has tokens.
     """
-    matrices = [tensor for tensor in tensors.values() if len(tensor.shape) == 2]
-    fitting = [tensor for tensor in matrices if vocab_size <= len(tensor) <= vocab_size + 1024]
+    matrices = [each for each in tensors.values() if len(each.shape) == 2]
+    fitting = [each for each in matrices
+               if vocab_size <= len(each) <= vocab_size + 1024]
     if not fitting:
-        rows = ", ".join(str(len(tensor)) for tensor in matrices[:3]) or "no"
-        raise ValueError(f"the tokenizer has {vocab_size} tokens, and the matrices of the file have {rows} rows; "
-                         "tokenizer and vectors must be of the same model")
-    return max(fitting, key=lambda tensor: "emb" in tensor.name or "wte" in tensor.name)
+        rows = ", ".join(str(len(each)) for each in matrices[:3]) or "no"
+        raise ValueError(f"the tokenizer has {vocab_size} tokens, and the file "
+                         f"has matrices of {rows} rows; take both from the "
+                         "same model")
+    return max(fitting, key=lambda each: bool(re.search("emb|wte", each.name)))
 
 
 # %% Swap vector embeddings: the model of this course
@@ -958,7 +997,7 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     except (ValueError, OSError) as error:
         print(f"{error}; training again", file=sys.stderr)
     print("training on corpus.txt, which is done once:", file=sys.stderr)
-    tokenizer, model = learn(*corpus_stories())
+    tokenizer, model = _learn(*corpus_stories())
     model.metadata["recipe"] = recipe
     try:
         save_model(MODEL_FOLDER, tokenizer, model)
@@ -976,16 +1015,17 @@ def fingerprint() -> str:
     64
     """
     parts = [read_text(CORPUS)]
-    for name in ("lesson_1_tokens.py", "lesson_2_coding_tokenizer.py", "lesson_3_embeddings.py"):
-        tree = ast.parse(read_text(HERE / name))
+    for path in sorted(HERE.glob("lesson_[123]_*.py")):
+        tree = ast.parse(read_text(path))
         for node in ast.walk(tree):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            if documented and ast.get_docstring(node) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
         parts.append(ast.unparse(tree))
     return hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()
 
 
-def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_SIZE, dimensions: int = 64,
+def _learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_SIZE, dimensions: int = 64,
           passes: Optional[int] = None) -> tuple[Tokenizer, EmbeddingModel]:
     """Train a tokenizer and a model, and write down what the model can do after each pass."""
     tokenizer = Tokenizer.train("\n\n".join(seen), vocab_size, [END_OF_TEXT])
@@ -1052,7 +1092,7 @@ def save_model(folder: Union[str, Path], tokenizer: Tokenizer, model: EmbeddingM
         tokenizer.save(Path(beside, "tokenizer.json"))
         data = Path(beside, "tokenizer.json").read_bytes()
     model.metadata["tokenizer"] = hashlib.sha256(data).hexdigest()
-    model.save(model_file)      # first, since it carries the mark by which the folder is known as ours
+    model.save(model_file)      # first: it carries the mark that it is ours
     write_whole(tokenizer_file, data)
 
 
@@ -1074,8 +1114,9 @@ def load_model(folder: Union[str, Path]) -> tuple[Tokenizer, EmbeddingModel]:
     """
     model = EmbeddingModel.load(Path(folder, "model.safetensors"))
     tokenizer_file = Path(folder, "tokenizer.json")
-    if model.metadata.get("tokenizer") != hashlib.sha256(tokenizer_file.read_bytes()).hexdigest():
-        raise ValueError(f"{tokenizer_file} is not the one that the model was trained with")
+    checksum = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
+    if model.metadata.get("tokenizer") != checksum:
+        raise ValueError(f"{tokenizer_file} is not the one of the model beside it")
     return Tokenizer.load(tokenizer_file), model
 
 
@@ -1235,7 +1276,7 @@ def _show_map(words: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], s
     if svg is None:
         print(draw_map(labels, vectors))
     else:
-        write_whole(svg, svg_map(labels, vectors).encode("utf-8"))
+        write_whole(svg, _svg_map(labels, vectors).encode("utf-8"))
         print(f"saved {svg}")
 
 
@@ -1246,7 +1287,7 @@ def _train_on(file: str, folder: Optional[str], vocab_size: int = COURSE_VOCAB_S
     if folder is None:
         raise ValueError("--train needs --save FOLDER, to keep what was learned")
     _check_folder(folder)
-    tokenizer, model = learn(*split_stories(read_text(file)), vocab_size, dimensions, passes)
+    tokenizer, model = _learn(*split_stories(read_text(file)), vocab_size, dimensions, passes)
     save_model(folder, tokenizer, model)
     print(f"saved {folder}; go on with: python3 lesson_4_sampling.py --model {folder}")
 

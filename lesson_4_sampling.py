@@ -16,19 +16,17 @@ draw one token, put it at the end of the text, and begin again. That is all ther
 """
 
 import codecs
-import inspect
 import math
 import os
 import random
 import sys
-from collections import Counter
 from itertools import chain
 from typing import Any, Callable, Collection, Iterable, Iterator, Optional
 
 sys.path.append(os.path.dirname(sys.argv[0]))
+import lesson_3_embeddings
 from lesson_2_coding_tokenizer import END_OF_TEXT, Tokenizer
 from lesson_3_embeddings import EmbeddingModel, Vector, bits, course_model, load_model
-from lesson_3_embeddings import softmax as plain_softmax
 from stage import bar, chat, display_width, run_lesson, table, visible, write_words
 
 
@@ -37,47 +35,42 @@ from stage import bar, chat, display_width, run_lesson, table, visible, write_wo
 def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     """Turn logits, which can be any numbers, into probabilities, which add up to 1.
 
-    You know `plain_softmax` from lesson 3: take e to the power of each logit, and divide
-    by the sum. Only distances count, so here they are measured from the highest logit. If
-    one logit is 1 higher than another, its token is e = 2.718 times as likely.
+    You know softmax from lesson 3: e to the power of each logit, divided by the sum of
+    all these powers. Only distances count: if one logit is 1 higher than another, its
+    token is e = 2.718 times as likely. What is new is a knob, the temperature, which
+    divides the distances. At half the temperature they are twice as large, and the best
+    token, which had 0.727 at the top of this lesson, wins more clearly.
 
-    >>> [round(share, 3) for share in softmax([3.0, 2.0, 1.0])]
-    [0.665, 0.245, 0.09]
+    >>> [round(share, 3) for share in softmax([2.0, 1.0, -3.0], temperature=0.5)]
+    [0.881, 0.119, 0.0]
 
-    What is new is a knob, the temperature: it divides the distances. At half the
-    temperature they are twice as large, and the best token wins more clearly. At twice
-    the temperature the others catch up. At 0 the best token gets everything.
+    At twice the temperature the others catch up. At 0 the best token gets everything.
 
-    >>> [round(share, 3) for share in softmax([3.0, 2.0, 1.0], temperature=0.5)]
-    [0.867, 0.117, 0.016]
-
-    Raises ValueError for a temperature below 0, for NaN, and if no logit is above -infinity.
+    Raises ValueError if the temperature is below 0, or a logit NaN, or all -infinity.
     """
-    distances = _below_the_highest(logits, temperature)
+    logits = _checked_logits(logits, temperature)
+    highest = max(logits)
     if temperature == 0:
-        best = distances.index(0.0)
-        return [float(id == best) for id in range(len(distances))]
-    return plain_softmax([distance / temperature for distance in distances])
+        best = logits.index(highest)
+        return [float(id == best) for id in range(len(logits))]
+    distances = [(logit - highest) / temperature for logit in logits]
+    return lesson_3_embeddings.softmax(distances)
 
 
-def _below_the_highest(logits: Iterable[float], temperature: float) -> Vector:
-    """How far each logit is below the highest, also where logits are infinite."""
-    _insist(0 <= temperature < math.inf, f"the temperature must be a number from 0 up, not {temperature}")
+def _checked_logits(logits: Iterable[float], temperature: float) -> Vector:
+    """The logits as a list; an infinite one leaves nothing to the others."""
     logits = list(logits)
     highest = max(logits, default=-math.inf)
-    _insist(highest > -math.inf and not any(map(math.isnan, logits)),
-            "there is no token to choose: a logit is NaN, or none is above minus infinity")
-    return [0.0 if logit == highest else logit - highest for logit in logits]
-
-
-def _insist(it_holds: bool, else_say: str) -> None:
-    if not it_holds:
-        raise ValueError(else_say)
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"the temperature must be a number from 0 up, not {temperature}")
+    if highest == -math.inf or any(map(math.isnan, logits)):
+        raise ValueError("there is no token to choose: a logit is NaN, or none is above minus infinity")
+    return logits if highest < math.inf else [0.0 if logit == highest else -math.inf for logit in logits]
 
 
 # %% Example Probabilities
-# What comes after "The sun is shining, and the sky is"? The slides of this course have
-# five candidates, with a probability in per cent for each.
+# What comes after "The sun is shining, and the sky is"? The slides of this course show
+# five candidates, each with its per cent.
 
 CANDIDATES = {"blue": 60, "clear": 45, "cloudy": 41,
               "apple": 0.002, "banana": 0.001}
@@ -86,27 +79,20 @@ CANDIDATES = {"blue": 60, "clear": 45, "cloudy": 41,
 def normalize(weights: Iterable[float]) -> Vector:
     """Divide weights by their sum, so that they become probabilities.
 
-    Probabilities add up to 1, which is 100 per cent. The five on the slide don't. But you
-    can read them as tickets in a lottery: 60 say "blue", 45 say "clear". Divided by their
-    sum, they are probabilities.
+    Probabilities add up to 1, which is 100 per cent. The five on the slide add up to
+    146.003. But you can read them as tickets in a lottery: 60 say "blue", 45 say
+    "clear". Divided by their sum, they are probabilities.
 
-    >>> round(sum(CANDIDATES.values()), 3)
-    146.003
     >>> [round(share, 3) for share in normalize(CANDIDATES.values())]
     [0.411, 0.308, 0.281, 0.0, 0.0]
 
     Raises ValueError if a weight is not a number from 0 up, or all are 0.
     """
-    weights = _checked(weights)
-    total = sum(weights)
-    return [weight / total for weight in weights]
-
-
-def _checked(weights: Iterable[float]) -> Vector:
     weights = list(weights)
-    _insist(bool(weights) and min(weights) >= 0 and 0 < sum(weights) < math.inf,
-            f"probabilities must be numbers from 0 up, and not all 0; these begin with {weights[:5]}")
-    return weights
+    total = sum(weights)
+    if not (weights and min(weights) >= 0 and 0 < total < math.inf):
+        raise ValueError("probabilities must be numbers from 0 up, not all 0")
+    return [weight / total for weight in weights]
 
 
 # %% Methods for word selection: temperature sampling
@@ -114,7 +100,7 @@ def _checked(weights: Iterable[float]) -> Vector:
 def temperature_table(names: Iterable[str], logits: Vector, temperatures: Iterable[float]) -> str:
     """Show what the temperature does to probabilities, in per cent and as bars.
 
-    Take four words that may follow "The cat", each with a logit one lower than the last.
+    Four words may follow "The cat", each with a logit one lower than the last.
 
     >>> words = ["slept", "sat", "sang", "flew"]
     >>> print(temperature_table(words, [3.0, 2.0, 1.0, 0.0], (0.5, 1, 2)))
@@ -125,7 +111,7 @@ def temperature_table(names: Iterable[str], logits: Vector, temperatures: Iterab
     flew     0.2 ▏                   3.2 ▌                  10.2 █▋
 
     A low temperature writes what is expected; a high one is full of ideas, good and
-    bad. Now the five words for the sky. The logarithms of their weights are their logits,
+    bad. Now the five words for the sky, with the logarithms of their weights as logits,
     for `math.log` undoes the power of e. At 10, nearly every fifth sky is a fruit:
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
@@ -150,12 +136,12 @@ def temperature_table(names: Iterable[str], logits: Vector, temperatures: Iterab
 def greedy(probabilities: Vector) -> int:
     """The id of the most probable token. On a tie, the lowest id wins.
 
-    Ask a thousand times, and the answer is "blue" a thousand times:
+    Ask a thousand times, and the answer is "blue" a thousand times.
 
     >>> list(CANDIDATES)[greedy(normalize(CANDIDATES.values()))]
     'blue'
     """
-    probabilities = _checked(probabilities)
+    probabilities = normalize(probabilities)
     return probabilities.index(max(probabilities))
 
 
@@ -164,28 +150,28 @@ def greedy(probabilities: Vector) -> int:
 def sample(probabilities: Vector, rng: random.Random) -> int:
     """Draw an id at random, each as often as its probability says.
 
-    `rng` is one of Python's random number generators; from the same seed it draws the
-    same. Of ten thousand draws, each word gets about its share:
+    `rng` is one of Python's random number generators, which draws the same again from
+    the same seed. Of ten thousand draws, each word gets about its share.
 
     >>> rng, words = random.Random(0), list(CANDIDATES)
     >>> shares = normalize(CANDIDATES.values())
-    >>> [words[sample(shares, rng)] for _ in range(6)]
+    >>> drawn = [words[sample(shares, rng)] for _ in range(10_000)]
+    >>> drawn[:6]
     ['cloudy', 'cloudy', 'clear', 'blue', 'clear', 'blue']
-    >>> counts = Counter(words[sample(shares, rng)] for _ in range(10_000))
     >>> for word, share in zip(words, shares):
-    ...     print(f"{word:7} {share:7.3%} {bar(share):10} {counts[word]:5}")
-    blue    41.095% █████████▉  4071
-    clear   30.821% ███████▍    3121
+    ...     print(f"{word:7} {share:7.3%} {bar(share):10} {drawn.count(word):5}")
+    blue    41.095% █████████▉  4072
+    clear   30.821% ███████▍    3120
     cloudy  28.082% ██████▊     2808
     apple    0.001% ▏              0
     banana   0.001% ▏              0
 
-    Not one apple. But a real vocabulary has 100,000 tokens and more, most of them as
-    wrong as an apple. Each is rare, but if together they have one per cent, then every
+    Not one apple. But an LLM often has over 100,000 tokens, most of them as wrong here
+    as an apple. Each is rare, but if together they have one per cent, then every
     hundredth word is wrong, and the text has to go on from there. So the filters below
     take them out before the draw.
     """
-    probabilities = _checked(probabilities)
+    probabilities = normalize(probabilities)
     return rng.choices(range(len(probabilities)), weights=probabilities)[0]
 
 
@@ -194,34 +180,34 @@ def sample(probabilities: Vector, rng: random.Random) -> int:
 def keep_top_k(probabilities: Vector, k: int) -> Vector:
     """Keep the k most probable tokens (Fan, Lewis and Dauphin 2018).
 
-    The others get 0, and the kept are rescaled to add up to 1 again. Even at a temperature
-    of 10, "apple" and "banana" have no chance now. On a tie, the lower ids win.
+    The others get 0, and the kept are rescaled to add up to 1 again. Of the words for
+    the sky at temperature 10, the fruits have no chance now. On a tie, lower ids win.
 
-    >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
-    >>> shares = keep_top_k(softmax(logits, temperature=10), k=3)
+    >>> shares = keep_top_k([0.276, 0.268, 0.266, 0.098, 0.092], k=3)
     >>> [round(share, 3) for share in shares]
     [0.341, 0.331, 0.328, 0.0, 0.0]
 
     Raises ValueError if k is not a whole number from 1 up.
     """
-    _insist(isinstance(k, int) and k > 0, f"top-k must be at least 1, not {k}")
-    kept = set(_best_first(probabilities)[:k])
+    if not (isinstance(k, int) and k > 0):
+        raise ValueError(f"top-k must be a whole number from 1 up, not {k}")
+    shares = normalize(probabilities)
+    kept = set(_best_first(shares)[:k])
     return normalize(share if id in kept else 0.0
-                     for id, share in enumerate(probabilities))
+                     for id, share in enumerate(shares))
 
 
 def _best_first(probabilities: Vector) -> list[int]:
-    return sorted(range(len(_checked(probabilities))), key=probabilities.__getitem__, reverse=True)
+    return sorted(range(len(probabilities)), key=lambda id: -probabilities[id])
 
 
 # %% What the field added: top-p and min-p
-# Top-k keeps the same number of tokens, however sure the model is. The two filters below
-# ask how sure it is.
+# Top-k keeps the same number of tokens, however sure the model is. These two ask how sure.
 
 def keep_top_p(probabilities: Vector, p: float) -> Vector:
     """Keep the best tokens until together they reach p (Holtzman and others 2019).
 
-    If the model is sure, one may be enough. If it has no idea, many are as good.
+    If the model is sure, one may be enough. If it has no idea, it takes many.
 
     >>> keep_top_p([0.94, 0.03, 0.02, 0.01], 0.9)
     [1.0, 0.0, 0.0, 0.0]
@@ -230,14 +216,15 @@ def keep_top_p(probabilities: Vector, p: float) -> Vector:
 
     Raises ValueError if p is not above 0 and at most 1.
     """
-    _insist(0 < p <= 1, f"top-p must be above 0 and at most 1, not {p}")
-    total, reached, kept = sum(probabilities), 0.0, set()
-    for id in _best_first(probabilities):
-        if reached < p * total or p == 1:   # at 1, rounding must not cost one
+    if not 0 < p <= 1:
+        raise ValueError(f"top-p must be above 0 and at most 1, not {p}")
+    shares, reached, kept = normalize(probabilities), 0.0, set()
+    for id in _best_first(shares):
+        if reached < p or p == 1:   # at 1, rounding must not cost one
             kept.add(id)
-        reached += probabilities[id]
+        reached += shares[id]
     return normalize(share if id in kept else 0.0
-                     for id, share in enumerate(probabilities))
+                     for id, share in enumerate(shares))
 
 
 def keep_min_p(probabilities: Vector, p: float) -> Vector:
@@ -250,10 +237,11 @@ def keep_min_p(probabilities: Vector, p: float) -> Vector:
 
     Raises ValueError if p is not above 0 and at most 1.
     """
-    _insist(0 < p <= 1, f"min-p must be above 0 and at most 1, not {p}")
-    least = p * max(_checked(probabilities))
-    return normalize(share if share >= least else 0.0
-                     for share in probabilities)
+    if not 0 < p <= 1:
+        raise ValueError(f"min-p must be above 0 and at most 1, not {p}")
+    shares = normalize(probabilities)
+    least = p * max(shares)
+    return normalize(share if share >= least else 0.0 for share in shares)
 
 
 def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Optional[int] = None,
@@ -261,8 +249,8 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
     """First the temperature, then top-k, top-p and min-p, as in Hugging Face's library.
 
     None leaves a filter out. The order matters, for each filter sees only what the one
-    before has left. Of 0.5, 0.3 and 0.2, top-k = 2 leaves two, which become 0.625 and
-    0.375. So the first alone reaches top-p = 0.6. Before top-k it would take two.
+    before it has left. Of 0.5, 0.3 and 0.2, top-k = 2 leaves two, which become 0.625
+    and 0.375. So the first alone reaches top-p = 0.6. Without top-k it would take two.
 
     >>> logits = [math.log(share) for share in (0.5, 0.3, 0.2)]
     >>> next_token_probabilities(logits, top_k=2, top_p=0.6)
@@ -278,16 +266,14 @@ def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Op
 
 # %% How LLMs work: predict the next token, again and again
 
-Step = tuple[int, Vector, Vector]   # an id, and the probabilities for each id
-
-
-def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = (), max_new_tokens: int = 100,
-                 temperature: float = 0.8, top_k: Optional[int] = None, top_p: Optional[float] = None,
-                 min_p: Optional[float] = 0.1, seed: Optional[int] = None) -> Iterator[Step]:
+def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = (), *,
+                 max_new_tokens: int = 100, temperature: float = 0.8, top_k: Optional[int] = None,
+                 top_p: Optional[float] = None, min_p: Optional[float] = 0.1,
+                 seed: Optional[int] = None) -> Iterator[tuple[int, Vector, Vector]]:
     """The whole loop: ids, logits, probabilities, a draw, and again.
 
-    For each new token it yields the id, the probabilities that the model gave, and what
-    temperature and filters made of them, from which the id was drawn. It ends after
+    At each step it yields the id that was drawn, the probabilities that the model gave,
+    and those after temperature and filters, from which it drew. It ends after
     `max_new_tokens`, or when an id of `stop` is drawn.
 
     >>> tokenizer, model = course_model()
@@ -296,8 +282,8 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
     >>> [tokenizer.decode([id]) for id, before, after in steps]
     [' clear', '.', ' The']
 
-    `model` is anything that has `logits(ids)`. The settings suit our small model, which
-    knows what is likely better than what is rare. The same seed gives the same text.
+    `model` is anything that has `logits(ids)`. The settings, after the star, suit our
+    small model, which knows what is likely better than what is rare.
     """
     ids, rng = list(ids), random.Random(seed)
     for _ in range(max_new_tokens):
@@ -316,36 +302,31 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     """Continue a text, the prompt, and yield what comes piece by piece.
 
     The settings are those of `generate_ids`. `write_words(generate(...))` prints the
-    pieces as they come. Here they are joined.
+    pieces as they come; here they are joined.
 
     >>> tokenizer, model = course_model()
-    >>> def go_on(prompt, **settings):
-    ...     return "".join(generate(model, tokenizer, prompt, **settings))
-    >>> go_on("The sun is shining, and the sky is", max_new_tokens=12, seed=1)
+    >>> for prompt in ("The sun is shining, and the sky is",
+    ...                "The king is dead, but the sun is shining, and the sky is",
+    ...                "The sun is shining, and the sky is "):
+    ...     text = generate(model, tokenizer, prompt, max_new_tokens=12, seed=1)
+    ...     print(repr("".join(text)))
     ' blue and the boy. "It is a lot of'
-
-    The model sees only the last few tokens of a text, and nothing before them. Here the
-    news of the king makes no difference: the same seed writes the same.
-
-    >>> prompt = "The king is dead, but the sun is shining, and the sky is"
-    >>> go_on(prompt, max_new_tokens=12, seed=1)
     ' blue and the boy. "It is a lot of'
-
-    Don't end a prompt with a space. Words bring their own, as " blue" does. After a
-    space that stands alone, the model expects anything but a word:
-
-    >>> go_on("The sun is shining, and the sky is ", max_new_tokens=12, seed=1)
     '2 and it was very long one and. "You can'
 
+    The first two are the same: the same seed draws the same, and the model sees only
+    the last few tokens, so the news of the king changes nothing. The third prompt ends
+    with a space, and yours should not. Words bring their own, as ·blue does. After a
+    space that stands alone, the model expects anything but a word.
+
     Now turn the knobs, without min-p and with it. At temperature 0 the same few tokens
-    lead to the same next one, so the text goes round in circles. At 1.5 it is drawn from
-    the thousand rare tokens, unless min-p takes them out. In between it is most like a
-    story.
+    lead to the same next one, so the text goes round in circles. At 1.5 it strays among
+    rare tokens, unless min-p takes them out. In between it is most like a story.
 
     >>> for temperature in (0, 0.5, 0.8, 1.5):
     ...     for min_p in (None, 0.1):
-    ...         text = go_on("In the morning", max_new_tokens=14, seed=3,
-    ...                      temperature=temperature, min_p=min_p)
+    ...         text = "".join(generate(model, tokenizer, "In the morning", seed=3,
+    ...             temperature=temperature, min_p=min_p, max_new_tokens=14))
     ...         print(f"{temperature:<3} {min_p or 'off':<3} {text!r}")
     0   off ' the sky is blue, and the sky is blue, and the sky'
     0   0.1 ' the sky is blue, and the sky is blue, and the sky'
@@ -356,15 +337,15 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     1.5 off ' and back was usMyn, place and r turns dr howue'
     1.5 0.1 ' a book. They wait, the others. The birds has seen it'
 
-    A text may stop early: the end of a story is a token too, which can be drawn. It also
-    stands in front of each prompt, as it stood before each story. A token that ends in the
-    middle of a character waits for the next one.
+    A text may stop early: the end of a story is a token too, which can be drawn. It
+    also goes before your prompt, as it stood before each story. A token that ends in
+    the middle of a character waits for the next one.
 
     Raises ValueError for wrong settings, at once and not with the first token.
     """
+    _check_settings(**settings)
     ids, stop = _begin(tokenizer, prompt)
     steps = generate_ids(model, ids, stop, **settings)
-    _check_settings(**settings)
     return _whole_characters(tokenizer, (id for id, before, after in steps))
 
 
@@ -376,8 +357,8 @@ def _begin(tokenizer: Tokenizer, prompt: str) -> tuple[list[int], list[int]]:
 
 def _check_settings(max_new_tokens: int = 0, seed: Optional[int] = None, **filters: Optional[float]) -> None:
     next_token_probabilities([0.0], **filters)
-    _insist(isinstance(max_new_tokens, int) and max_new_tokens >= 0,
-            f"max-new-tokens must be a whole number from 0 up, not {max_new_tokens}")
+    if not (isinstance(max_new_tokens, int) and max_new_tokens >= 0):
+        raise ValueError(f"max-new-tokens must be a whole number from 0 up, not {max_new_tokens}")
 
 
 def _whole_characters(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
@@ -389,12 +370,11 @@ def _whole_characters(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]
 
 # %% Watch it choose
 
-def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "", explain: bool = False) -> None:
+def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple], text: str = "", explain: bool = False) -> None:
     """Print a text and what `generate_ids` adds to it, as it comes.
 
-    With `explain` you see each choice first: the text so far, the token that was drawn,
-    and what else was likely. The first percentage is the model's own, and the second is
-    what the knobs, temperature and filters, made of it.
+    With `explain` you see each choice first: the text so far, the token drawn, and what
+    else was likely, each with the model's own percentage and what the knobs made of it.
 
     >>> tokenizer, model = course_model()
     >>> ids = tokenizer.encode("The sky is")
@@ -409,8 +389,8 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "", exp
     The sky is clear. The boy
 
     Try --explain with a text of yours, and --chat. But don't expect answers: asked for
-    the capital of France, it writes what may come next in a story, for it has read nothing
-    else. A chatbot was trained further, on conversations, where answers come next.
+    the capital of France, it writes what may come next in a story, for it has read only
+    stories. A chatbot was trained further, on conversations, where answers come next.
     """
     if explain:
         steps = list(_explained(tokenizer, steps, text))
@@ -418,7 +398,7 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[Step], text: str = "", exp
     write_words(chain([text], _whole_characters(tokenizer, ids)))
 
 
-def _explained(tokenizer: Tokenizer, steps: Iterable[Step], text: str) -> Iterator[Step]:
+def _explained(tokenizer: Tokenizer, steps: Iterable[tuple], text: str) -> Iterator[tuple]:
     """Print one line for each step, which fits a window of 80 columns, and pass the step on."""
     print(f"{'text so far':>19} ▶ {'drawn: model→knobs':21} │  what else was likely")
     for id, before, after in steps:
@@ -436,22 +416,20 @@ def _explained(tokenizer: Tokenizer, steps: Iterable[Step], text: str) -> Iterat
 
 
 # %% What is still missing
-# The way is complete: text, tokens, ids, vectors, logits, and text again. Every LLM goes this
-# way. But our model adds up the vectors of the last few tokens, and what came before is
-# forgotten. In the middle there is room for one thing more: layers in which each token
-# looks back at those before it, and changes its vector by what it finds there. That is
-# the transformer, and the next lesson builds one: python3 lesson_5_transformer.py
+# The way is complete: text, tokens, ids, vectors, logits, and text again. Every LLM goes
+# this way. But our model looks at the last few tokens, and forgets what came before. In
+# the middle there is room for one thing more: layers in which each token looks back at
+# those before it, and changes its vector by what it finds there. That is the transformer,
+# and the next lesson builds one: python3 lesson_5_transformer.py
 
 
 # %% Your turn
+# As before, answer_1 and so on go into a file of yours beside the lesson. Check it:
+#
+#     python3 lesson_4_sampling.py --check answers_4.py
 
 def exercise_1(answer: list[float]) -> str:
-    """A warm-up. Which probabilities do the weights 2, 1 and 1 become?
-
-    Write them as a list, answer_1, into a file beside the lesson, and check it:
-
-        python3 lesson_4_sampling.py --check answers_4.py
-    """
+    """A warm-up. Which probabilities, as a list, do the weights 2, 1 and 1 become?"""
     if not isinstance(answer, list) or len(answer) != 3:
         return "answer_1 should be a list of three numbers, such as [0.2, 0.3, 0.5]."
     if answer == [0.5, 0.25, 0.25]:
@@ -465,29 +443,25 @@ def exercise_2(answer: list[int]) -> str:
     The filters are top-k = 4, top-p = 0.88 and min-p = 0.15, in this order. Do it on
     paper, and don't forget to rescale. A list of ids; the first token has id 0.
     """
-    if not set(answer) <= set(range(5)):
+    if not isinstance(answer, list) or not all(id in range(5) for id in answer):
         return "answer_2 should be a list of ids, such as [1, 3]; the five tokens have the ids 0 to 4."
     logits = [math.log(share) for share in (0.5, 0.2, 0.15, 0.1, 0.05)]
     shares = next_token_probabilities(logits, top_k=4, top_p=0.88, min_p=0.15)
-    right = {id for id, share in enumerate(shares) if share}
-    if not set(answer) <= right:
+    if not all(shares[id] for id in answer):
         return "At least one of these is not left."
-    if set(answer) < right:
+    if len(set(answer)) < sum(share > 0 for share in shares):
         return "These are left, but not these alone."
     return "Yes: top-k takes out the last, and top-p the fourth, for the rescaled three reach 0.895."
 
 
 def exercise_3(answer: float) -> str:
-    """Predict: of two tokens, one has a logit 3 higher. When is it just e times as probable?
-
-    That is 2.718 times as probable as the other. Which temperature does that?
-    """
+    """Predict: at which temperature does a logit 3 higher make a token e times as probable?"""
     if not isinstance(answer, (int, float)):
         return "answer_3 should be a number."
     high, low = softmax([3.0, 0.0], answer)
     times = high / low if low else math.inf
     if abs(times - math.e) > 1e-6:
-        return f"At temperature {answer:g} it is {times:.1f} times as probable."
+        return f"At temperature {answer:g} it is {times:.1f} times as probable. It should be 2.7 times."
     return "Yes: divided by the temperature, a distance of 3 becomes 1."
 
 
@@ -509,9 +483,9 @@ def exercise_4(answer: Callable[[Vector], float]) -> str:
 def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) -> str:
     """For an evening: beat greedy.
 
-    The best first token may lead to a poor sentence. `answer_5(model, ids, count)` returns
-    `count` ids that continue a text, and together are more probable than what greedy
-    finds. One way is a beam search: at each step keep the best few beginnings, not one.
+    The best first token may lead to a poor sentence. `answer_5(model, ids, count)`
+    returns `count` ids that continue a text, and together are more probable than
+    greedy's. One way is a beam search: at each step keep the best few beginnings.
     """
     tokenizer, model = course_model()
     yours = greedys = 0.0
@@ -520,11 +494,12 @@ def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) ->
         found = answer(model, list(ids), 6)
         if len(found) != 6 or not set(found) <= set(range(len(tokenizer))):
             return f"After {prompt!r} it should give six ids below {len(tokenizer)}, and it gave {found!r}."
-        by_greedy = [id for id, _, _ in generate_ids(model, ids, max_new_tokens=6, temperature=0)]
+        by_greedy = [step[0] for step in generate_ids(model, ids, max_new_tokens=6, temperature=0)]
         yours += _surprise(model, ids, found)
         greedys += _surprise(model, ids, by_greedy)
+    last, greedy_last = (prompt + tokenizer.decode(more) for more in (found, by_greedy))
     said = (f"three texts of yours have {yours:.1f} bits of surprise, and greedy's have {greedys:.1f}. "
-            f"The last is {prompt + tokenizer.decode(found)!r}, and greedy's {prompt + tokenizer.decode(by_greedy)!r}.")
+            f"The last is {last!r}, and greedy's {greedy_last!r}.")
     if yours > greedys - 1e-9:
         return "Not yet: " + said
     return f"Yes: {said} Is the more probable text the better one?"
@@ -546,8 +521,7 @@ HELP = """Lesson 4: sampling. Without a text or an option it plays the lesson.
 for example: python3 lesson_4_sampling.py "The sun is shining, and the sky is"
 """
 
-# The settings, as they stand in the signature.
-SETTINGS = {knob.name: knob.default for knob in list(inspect.signature(generate_ids).parameters.values())[3:]}
+SETTINGS = dict(generate_ids.__kwdefaults__)     # as they stand in its signature
 
 
 def change_setting(settings: dict, name: str, value: str) -> dict:
@@ -556,14 +530,16 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
     Raises ValueError, and changes nothing, if there is no such knob or value.
     """
     key = name.replace("-", "_")
-    _insist(key in SETTINGS, f"there is no knob {name!r}, but {', '.join(SETTINGS).replace('_', '-')}")
+    if key not in SETTINGS:
+        raise ValueError(f"there is no knob {name!r}, but {', '.join(SETTINGS).replace('_', '-')}")
+    can_be_off = key not in ("temperature", "max_new_tokens")
     try:
         number = int(value) if value.lstrip("-").isdigit() else float(value)
     except ValueError:
-        what = "a number" if key in ("temperature", "max_new_tokens") else "a number or off"
-        _insist(value == "off" and what.endswith("off"), f"{name} takes {what}, not {value!r}")
+        if not can_be_off or value != "off":
+            raise ValueError(f"{name} takes a number{' or off' * can_be_off}, not {value!r}") from None
         number = None
-    changed = {**settings, key: None if key == "min_p" and number == 0 else number}
+    changed = {**settings, key: None if (key, number) == ("min_p", 0) else number}
     _check_settings(**changed)
     return changed
 
@@ -571,9 +547,11 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
 def show(text: Optional[str] = None, model: Optional[str] = None, **given: Any) -> None:
     """Continue a text, and with --chat others that are typed."""
     settings = SETTINGS
-    for name in [name for name in SETTINGS if name in given]:
-        settings = change_setting(settings, name.replace("_", "-"), given[name])
-    _insist(text is not None or "chat" in given, "a text is missing, which it should continue, or --chat")
+    for name in SETTINGS:
+        if name in given:
+            settings = change_setting(settings, name.replace("_", "-"), given[name])
+    if text is None and "chat" not in given:
+        raise ValueError("it takes a text to continue, or --chat")
     tokenizer, trained = course_model() if model is None else load_model(model)
 
     def write(line: str, settings: dict) -> None:
@@ -588,7 +566,7 @@ def show(text: Optional[str] = None, model: Optional[str] = None, **given: Any) 
         chat(write, settings, change_setting)
 
 
-def _finish_sentence(tokenizer: Tokenizer, steps: Iterable[Step], count: int) -> Iterator[Step]:
+def _finish_sentence(tokenizer: Tokenizer, steps: Iterable[tuple], count: int) -> Iterator[tuple]:
     """Let `count` steps pass, and then more until a sentence ends, so that none is left hanging."""
     for number, step in enumerate(steps, 1):
         yield step

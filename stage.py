@@ -152,6 +152,21 @@ def bar(share: float, width: int = 24) -> str:
     return "█" * whole + "▏▎▍▌▋▊▉"[rest - 1:rest]
 
 
+def staircase(tokens: Iterable[str], rows: Iterable[Sequence[float]]) -> str:
+    """Draw shares between 0 and 1 as blocks: a row for each token, which may share with those so far.
+
+    Each token stands at the end of its own row, and so at the head of its own column.
+
+    >>> print(staircase(["The", " cat", " sat"], [[1.0], [0.5, 0.5], [0.0, 0.9, 0.1]]))
+    ██ The
+    ▒▒▒▒ ·cat
+    . ██. ·sat
+    """
+    shades = [". ", "░░", "▒▒", "▓▓", "██"]
+    drawn = ["".join(shades[min(int(share * 5), 4)] for share in row).rstrip() for row in rows]
+    return "\n".join(f"{row} {visible(token)}" for token, row in zip(tokens, drawn))
+
+
 def table(rows: list[list]) -> str:
     """Line up rows of cells: the first and the last column to the left, those between to the right.
 
@@ -311,7 +326,8 @@ def _code(node: ast.AST, lines: list[str]) -> str:
     head = lines[first - 1:node.lineno]
     if isinstance(node, ast.ClassDef):
         kept = [part for part in body if not isinstance(part, ast.FunctionDef) or part.name.startswith("__")]
-        return "\n".join(head) + "\n" + "\n\n".join(_code(part, lines) for part in kept)
+        gaps = ["\n\n" if isinstance(part, ast.FunctionDef) else "\n" for part in kept]   # fields stand together
+        return "\n".join(head) + "".join(gap + _code(part, lines) for gap, part in zip(["\n", *gaps[1:]], kept))
     indent = " " * node.col_offset
     define = textwrap.wrap(f"{indent}def {node.name}({ast.unparse(node.args)}):", 79, subsequent_indent=indent + " " * 8)
     start = node.body[0].end_lineno if len(body) < len(node.body) else node.body[0].lineno - 1
@@ -652,5 +668,5 @@ def _prepare_streams() -> None:
 
 def _replace_characters(error: UnicodeEncodeError) -> tuple[str, int]:
     """A codec error handler: draw with ASCII; what can't be drawn becomes a question mark."""
-    simple = dict(zip("█▉▊▋▌▍▎▏░▒▓─·↵→▶│…–’“”×²", "#####:.....##-_/>>|.-'\"\"x2"))
+    simple = dict(zip("█▉▊▋▌▍▎▏░▒▓─·↵→▶│…–’“”×²", "#####:..:+#-_/>>|.-'\"\"x2"))
     return "".join(simple.get(character, "?") for character in error.object[error.start:error.end]), error.end

@@ -1,5 +1,6 @@
 """What must hold. The doctests in the lessons explain; the tests here prove."""
 
+import http.server
 import json
 import math
 import os
@@ -9,25 +10,30 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import unicodedata
 import zlib
 from collections import Counter
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import formats
 import lesson_1_tokens as one
 import lesson_2_coding_tokenizer as two
 import lesson_3_embeddings as three
 import lesson_4_sampling as four
+import lesson_5_transformer as five
+import lesson_6_llama as six
 import stage
 
 HERE = Path(__file__).resolve().parent
 LESSONS = sorted(HERE.glob("lesson_*.py"))
 DATA = Path(os.environ.get("COURSE_DATA", HERE.parent / "shared" / "data"))
-QWEN = Path(os.environ.get("QWEN2_5", HERE.parent / "shared" / "data" / "qwen2.5"))
+SLIDES = HERE.parent / "shared" / "slides" / "slides.md"
 PROMPT = "The sun is shining, and the sky is"
 
 
@@ -70,12 +76,38 @@ def run(*arguments, cwd=HERE, stdin="", **environment):
                           encoding="utf-8", errors="replace", env={**os.environ, **environment}, timeout=300)
 
 
+def on_a_terminal(*arguments, typed="", columns=80, **environment):
+    """Run a lesson on a terminal of POSIX; all that it wrote there."""
+    import fcntl
+    import pty
+    import termios
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": "", **environment}
+    process = subprocess.Popen([sys.executable, *map(str, arguments)], cwd=HERE, stdin=terminal, stdout=terminal,
+                               stderr=terminal, env=environment)
+    os.close(terminal)
+    os.write(master, typed.encode())
+    said = b""
+    try:
+        while part := os.read(master, 100_000):
+            said += part
+    except OSError:     # the other end is closed
+        pass
+    os.close(master)
+    process.wait(60)
+    return said.decode("utf-8", "replace")
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="needs the terminals, signals and pipes of POSIX")
+
+
 @pytest.fixture(scope="session")
 def course():
     return three.course_model()
 
 
-# --- the corpus ------------------------------------------------------------------------------
+# --- the corpus and the README ---------------------------------------------------------------
 
 def test_the_corpus_is_prose_with_a_small_vocabulary():
     text = one.read_text(one.CORPUS)
@@ -89,11 +121,6 @@ def test_the_corpus_is_prose_with_a_small_vocabulary():
     assert 3 * len(zlib.compress(text.encode(), 9)) >= len(text.encode())
     assert sum(not line.isascii() for line in text.splitlines()) >= 12
     assert not re.search(r"sky (is|was) (an? )?apple", text)
-
-
-# --- the README's map of the slides ----------------------------------------------------------
-
-SLIDES = HERE.parent / "shared" / "slides" / "slides.md"
 
 
 def table_rows(heading):
@@ -112,10 +139,11 @@ def functions_by_section(number):
 def test_the_map_leads_from_every_slide_to_code_that_is_there():
     expected = 1
     for slides, about, lesson, section, names in table_rows("## From the slides to the code"):
-        first, last = (list(map(int, slides.split("–"))) * 2)[:2]
-        assert about and first in (expected, expected - 1) and last >= first
-        expected = last + 1
-        if first > 3:
+        if slides != "titles":
+            first, last = (list(map(int, slides.split("–"))) * 2)[:2]
+            assert about and first in (expected, expected - 1) and last >= first
+            expected = last + 1
+        if lesson:
             assert names and set(re.findall(r"`(\w+)`", names)) <= set(functions_by_section(int(lesson))[section])
     assert expected == 52
 
@@ -132,6 +160,284 @@ def test_what_the_slides_get_wrong_is_shown_where_the_readme_says():
         lesson, name = re.fullmatch(r"lesson (\d) `(\w+)`", shown_by).groups()
         docstring = getattr((one, two, three, four)[int(lesson) - 1], name).__doc__
         assert re.findall("`([^`]+)`", but) and all(figure in docstring for figure in re.findall("`([^`]+)`", says + but))
+
+
+def test_the_readme_shows_what_one_sees(course):
+    seed, shown = re.search(r"`--seed (\d+)`:\n\n((?:    .+\n)+)", (HERE / "README.md").read_text(encoding="utf-8")).groups()
+    assert shown.split() == run("lesson_4_sampling.py", PROMPT, "--seed", seed).stdout.split()
+
+
+# --- the stage -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("docstring, wrong", [
+    ("Right.\n\n>>> 1 + 1\n2\n", 0), ("Wrong.\n\n>>> 1 + 1\n3\n", 1), ("Raises.\n\n>>> 1 / 0\n1\n", 1),
+    ("Should raise.\n\n>>> 1\nTraceback (most recent call last):\nValueError: no\n", 1),
+    ("Does raise.\n\n>>> int('x')\nTraceback (most recent call last):\nValueError: "
+     "invalid literal for int() with base 10: 'x'\n", 0),
+    ("Prints what it should raise.\n\n>>> print('ValueError: no')\n"
+     "Traceback (most recent call last):\nValueError: no\n", 1),
+    ("Any.\n\n>>> 'some' + 'thing'   # doctest: +ELLIPSIS\n'some...'\n", 0)])
+def test_a_lesson_cannot_play_wrong_and_look_right(docstring, wrong, capsys):
+    assert one.play(ModuleType("lesson", docstring)) == wrong
+    assert ("but the lesson says" in capsys.readouterr().out) == bool(wrong)
+
+
+LESSON_9 = '''"""Lesson 9.
+
+>>> LIMIT
+5
+"""
+import os, sys
+sys.path.append(os.path.dirname(sys.argv[0]))
+from stage import run_lesson
+
+# %% Adding
+# What this section is about.
+
+LIMIT = 5
+
+
+def add(a: int, b: "int" = 2) -> int:
+    """Add two numbers.
+
+    >>> add(1)
+    3
+
+    Raises ValueError for nothing.
+
+    >>> 1 / 0
+    """
+    return a + b    # the sum
+
+
+class Pair:
+    """Two things."""
+
+    def swap(self) -> "Pair":
+        """The other way round."""
+        return self
+
+
+# %% The same, fast: adding
+
+def add_fast(a):
+    """Add sooner."""
+
+
+# %% Your turn
+
+def exercise_1(answer):
+    """Which number?"""
+    return "Yes: three." if answer == [3, [4]] else "No."
+
+
+def exercise_2(answer):
+    """Write a function."""
+    return answer()
+
+
+# %% On the command line
+
+HELP = """Lesson 9: a test.
+  text        shown
+  --size N    a size; --share X is a share
+"""
+
+
+def show(text=None, size=1, share=0.5):
+    if size < 0:
+        raise ValueError("the size is too small")
+    print(text, size, share)
+
+
+if __name__ == "__main__":
+    run_lesson(HELP, show)
+'''
+
+
+@pytest.fixture
+def lesson_9(tmp_path):
+    path = tmp_path / "lesson_9.py"
+    path.write_text(LESSON_9, encoding="utf-8")
+    (tmp_path / "stage.py").write_text((HERE / "stage.py").read_text(encoding="utf-8").replace("SECONDS = 60", "SECONDS = 1"),
+                                       encoding="utf-8")
+    return path
+
+
+def test_the_play_shows_prose_code_and_examples_in_this_order(lesson_9):
+    played = run(lesson_9)
+    parts = ["What this section is about.", "LIMIT = 5", "Add two numbers.", "def add(a, b=2):\n    return a + b    # the sum",
+             ">>> add(1)\n3", "class Pair:", "Pair.swap\nThe other way round.", "def swap(self):", "from line", "exercise_1(answer)"]
+    places = [played.stdout.index(part) for part in parts]
+    assert places == sorted(places) and played.returncode == 0
+    assert all(hidden not in played.stdout for hidden in ("Raises", "1 / 0", "add_fast", "Yes: three", "HELP", "-> int"))
+    assert "add_fast" in run("-OO", lesson_9, "--all").stdout
+
+
+def test_the_command_line_is_what_the_help_says(lesson_9):
+    assert run(lesson_9, "a\r\nb", "--size", "-0", "--share", "2").stdout == "a\nb 0 2.0\n"
+    assert run("-m", "cProfile", lesson_9, "-", stdin="\ufeffcar").stdout.startswith("car 1 0.5\n")
+    for arguments, says in ((["--size", "1.5"], "--size: it takes a whole number, not '1.5'"), (["--share", "x"], "a number, not 'x'"),
+                            (["--nope"], "--nope"), (["a", "b"], "b"), (["--size", "-1"], "the size is too small"),
+                            (["--check", "nothing.py"], "nothing.py: No such file"), (["--check"], "--check")):
+        ended = run(lesson_9, *arguments)
+        assert ended.returncode == 2 and ended.stderr.startswith("lesson_9.py: error: ") and says in ended.stderr
+        assert ended.stderr.count("\n") == 1 and not ended.stdout
+
+
+def test_answers_get_a_yes_or_a_hint_and_cannot_run_for_ever(lesson_9):
+    answers = lesson_9.with_name("answers.py")
+    for source, status, says in (
+            ("answer_1 = (3, (4,))\ndef answer_2(): return 'Yes.'", 0, "exercise 1: Yes: three.\nexercise 2: Yes.\nAll 2!"),
+            ("answer_1 = 3", 1, "exercise 1: No.\nexercise 2: There is no answer_2 yet.\n0 of 2. Next: exercise 1."),
+            ("def answer_2():\n    return 1 / 0", 1, "It stopped with ZeroDivisionError in line 2"),
+            ("def answer_2():\n    while True: pass", 1, "It was still running after 1 seconds"),
+            ("while True: pass", 2, "was still running"), ("answer_1 = (", 2, "SyntaxError in line 1"),
+            ("import sys\nsys.exit()", 2, "SystemExit in line 2"), ("answer_1 = '\udcff'", 2, "not UTF-8")):
+        answers.write_bytes(source.encode("utf-8", "surrogateescape"))
+        ended = run(lesson_9, "--check", answers)
+        assert ended.returncode == status and says in ended.stdout + ended.stderr and "Traceback" not in ended.stderr
+
+
+@posix
+def test_step_stops_where_the_screen_is_full_and_q_ends(lesson_9):
+    played = on_a_terminal(lesson_9, "--step", typed="\n\n\n\n")
+    assert "section 1 of 2 · Enter goes on, q ends" in played and "All 2 examples" in played
+    assert "exercise" not in on_a_terminal(lesson_9, "--step", typed="\nq\n")
+
+
+@posix
+def test_on_a_terminal_there_is_colour_and_a_progress_bar_and_no_word_is_broken(tmp_path):
+    (tmp_path / "script.py").write_text(
+        f"import sys, time; sys.path.insert(0, {str(HERE)!r}); from stage import *\nprint(show_tokens(['a', 'b']))\n"
+        "write_words(['on', 'ce up', 'on a', ' ti', 'me the', 're', '\\n', 'it is'])\n"
+        "for _ in progress(range(4), 'waiting'): time.sleep(0.3)\n", encoding="utf-8")
+    for no_color in ("", "1"):
+        said = on_a_terminal(tmp_path / "script.py", NO_COLOR=no_color, columns=22)
+        assert ("\033[30;48;5;" in said) != bool(no_color)
+        assert "once upon a time\r\nthere\r\nit is\r\n" in said and "waiting" in said and "s left" in said
+
+
+def test_shown_tokens_hold_nothing_that_a_terminal_obeys():
+    for text in random_texts(1000, surrogates=True):
+        for color in (False, True):
+            shown = one.show_tokens(one.letter_tokens(text), color)
+            assert all(character.isprintable() for character in re.sub("\033\\[[0-9;]*m", "", shown) if color or character)
+    colors = re.findall("\033\\[30;48;5;([0-9]+)m", one.show_tokens(["a"] * 20, color=True))
+    assert len(colors) == 20 and all(a != b for a, b in zip(colors, colors[1:]))
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_read_away(tmp_path):
+    (tmp_path / "text").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert stage.read_text(tmp_path / "text") == "one\ntwo\n"
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    threads = [threading.Thread(target=formats.write_whole, args=(path, bytes([number]) * 100_000)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(path.read_bytes())) == 1 and list(tmp_path.iterdir()) == [path]
+    formats.write_whole(path, b"old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        formats.write_whole(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+# --- all lessons -----------------------------------------------------------------------------
+
+def test_the_cells_of_a_lesson_run_in_order_in_a_notebook(tmp_path, course):
+    """A notebook has no __file__, a prompt, and its own way to display a value."""
+    (tmp_path / "notebook.py").write_text(
+        "import re, sys; from pathlib import Path; sys.ps1 = '>>> '; sys.displayhook = lambda value: None\n"
+        "source = Path(sys.argv[1]).read_text(encoding='utf-8'); sys.argv = ['launcher.py', '-f', 'kernel.json']\n"
+        "sys.path.insert(0, '.'); names = {'__name__': '__main__'}\n"
+        "for cell in re.split('(?m)^# %%.*$', source): exec(cell, names)\n"
+        "import lesson_1_tokens; assert lesson_1_tokens.play(lesson_1_tokens) == 0\n", encoding="utf-8")
+    for lesson in LESSONS:
+        ended = run(tmp_path / "notebook.py", lesson)
+        assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_every_lesson_plays_wherever_it_is(lesson, tmp_path, course):
+    for environment in ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "COLUMNS": "40"},
+                        {"PYTHONIOENCODING": "cp437", "PYTHONWARNINGS": "error"}):
+        played = run("-I" if "COLUMNS" in environment else "-X", *[] if "COLUMNS" in environment else ["utf8=0"],
+                     lesson, cwd=tmp_path, **environment)
+        assert played.returncode == 0, played.stdout[-500:] + played.stderr
+        assert "examples gave what the lesson says" in played.stdout and "\033" not in played.stdout + played.stderr
+        columns = int(environment.get("COLUMNS", 80))
+        assert max(map(stage.display_width, played.stdout.splitlines())) <= columns
+
+
+def test_nothing_that_is_played_is_too_wide_for_eighty_columns():
+    for lesson in LESSONS:
+        for scene in stage._scenes(sys.modules[lesson.stem], everything=False):
+            drawn = scene.code + "\n" + "".join(re.findall("(?m)^(?: |>>>|\\.\\.\\.).*\n", scene.docstring))
+            assert max(map(stage.display_width, drawn.splitlines()), default=0) <= 79, (lesson.stem, scene.heading)
+
+
+def test_a_text_is_the_same_in_every_locale():
+    said = {run("lesson_2_coding_tokenizer.py", "The 车 🌲", PYTHONIOENCODING="utf-8", **environment).stdout
+            for environment in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0"})}
+    ids = map(int, said.pop().splitlines()[3].split())
+    assert not said and two.course_tokenizer().decode(ids) == "The 车 🌲"
+
+
+def test_the_lessons_import_only_downwards_and_every_public_function_has_a_docstring():
+    order = ["stage", "formats", *(path.stem for path in LESSONS)]
+    for place, name in enumerate(order):
+        source = (HERE / f"{name}.py").read_text(encoding="utf-8")
+        for imported in re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE):
+            known = getattr(sys, "stdlib_module_names", {imported} - set(order))
+            assert imported in known or imported in order[:place if place > 1 else 0]
+        module = sys.modules[name]
+        for public in re.findall(r"^(?:def|class) ([A-Za-z]\w+)", source, re.MULTILINE):
+            assert getattr(module, public).__doc__ or public == "show"
+            for method in vars(getattr(module, public)).values() if public[0].isupper() else ():
+                assert not callable(method) or method.__name__[0] == "_" or method.__doc__
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_help_has_ten_lines_that_fit_a_window(lesson):
+    ended = run("-I", lesson, "--help")     # -I does not look for the other lessons beside this one
+    assert ended.returncode == 0 and len(ended.stdout.splitlines()) <= 10
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+
+
+def interrupted(arguments, signal_number):
+    """The status of a lesson that is interrupted when its first output has come."""
+    process = subprocess.Popen([sys.executable, "-u", *map(str, arguments)], cwd=HERE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, stdin=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))     # a background job ignores it
+    process.stdout.read(20)
+    process.send_signal(signal_number) if signal_number else process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    process.stdin.close()
+    return process.wait(60), error
+
+
+@posix
+def test_a_closed_pipe_and_ctrl_c_end_a_lesson_without_a_word():
+    assert interrupted(["lesson_1_tokens.py"], None) == (141, b"")
+    assert interrupted(["lesson_1_tokens.py", "--step"], signal.SIGINT) == (130, b"")
+
+
+def test_the_first_run_and_the_second_say_the_same_also_with_windows_line_ends(tmp_path, course):
+    for path in [*LESSONS, HERE / "stage.py", HERE / "formats.py", one.CORPUS]:
+        (tmp_path / path.name).write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    texts = [run(HERE / "lesson_4_sampling.py", PROMPT, "--seed", "3")]
+    texts += [run("lesson_4_sampling.py", PROMPT, "--seed", "3", cwd=tmp_path) for _ in range(2)]
+    assert len({text.stdout for text in texts}) == 1 and PROMPT in texts[0].stdout.replace("\n", " ")
+    assert "bits per byte" in texts[1].stderr and texts[2].stderr == ""
 
 
 # --- lesson 1 --------------------------------------------------------------------------------
@@ -233,155 +539,6 @@ def test_a_text_of_your_own_is_shown_with_an_id_under_each_token(columns):
 def test_hints_of_lesson_1_fit_whatever_is_given(number, says, answers):
     for answer in answers:
         assert says in getattr(one, f"exercise_{number}")(answer)
-
-
-# --- the player ------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("docstring, wrong", [
-    ("Right.\n\n>>> 1 + 1\n2\n", 0), ("Wrong.\n\n>>> 1 + 1\n3\n", 1), ("Raises.\n\n>>> 1 / 0\n1\n", 1),
-    ("Should raise.\n\n>>> 1\nTraceback (most recent call last):\nValueError: no\n", 1),
-    ("Does raise.\n\n>>> int('x')\nTraceback (most recent call last):\nValueError: "
-     "invalid literal for int() with base 10: 'x'\n", 0),
-    ("Prints what it should raise.\n\n>>> print('ValueError: no')\n"
-     "Traceback (most recent call last):\nValueError: no\n", 1),
-    ("Any.\n\n>>> 'some' + 'thing'   # doctest: +ELLIPSIS\n'some...'\n", 0)])
-def test_a_lesson_cannot_play_wrong_and_look_right(docstring, wrong, capsys):
-    assert one.play(ModuleType("lesson", docstring)) == wrong
-    assert ("but the lesson says" in capsys.readouterr().out) == bool(wrong)
-
-
-def test_the_cells_of_a_lesson_run_in_order_in_a_notebook(tmp_path):
-    """A notebook has no __file__, a prompt, and its own way to display a value."""
-    (tmp_path / "notebook.py").write_text(
-        "import re, sys; from pathlib import Path; sys.ps1 = '>>> '; sys.displayhook = lambda value: None\n"
-        "source = Path(sys.argv[1]).read_text(encoding='utf-8'); sys.argv = ['launcher.py', '-f', 'kernel.json']\n"
-        "sys.path.insert(0, '.'); names = {'__name__': '__main__'}\n"
-        "for cell in re.split('(?m)^# %%.*$', source): exec(cell, names)\n"
-        "import lesson_1_tokens; assert lesson_1_tokens.play(lesson_1_tokens) == 0\n", encoding="utf-8")
-    for lesson in LESSONS:
-        ended = run(tmp_path / "notebook.py", lesson)
-        assert ended.returncode == 0, ended.stderr
-
-
-def test_a_wrong_lesson_ends_with_status_1(tmp_path):
-    (tmp_path / "lesson.py").write_text('"""Wrong.\n\n>>> 1 + 1\n3\n"""\nfrom lesson_1_tokens import *\n'
-                                        'run_lesson(lesson_parser("A", "b", {}, []), print)\n', encoding="utf-8")
-    ended = run(tmp_path / "lesson.py", PYTHONPATH=str(HERE))
-    assert ended.returncode == 1 and "1 of 1 examples went wrong" in ended.stdout and not ended.stderr
-
-
-@pytest.mark.parametrize("columns", [24, 40, 80])
-def test_a_played_lesson_is_never_wider_than_the_window(columns):
-    played = run("lesson_1_tokens.py", COLUMNS=str(columns), PYTHONIOENCODING="utf-8").stdout
-    assert max(map(one.display_width, played.splitlines())) <= columns
-
-
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
-def test_every_lesson_plays(lesson, tmp_path, course):
-    for environment in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp437"},
-                        {"PYTHONIOENCODING": "cp1252", "PYTHONWARNINGS": "error"}):
-        played = run(lesson, cwd=tmp_path, **environment)
-        assert played.returncode == 0, played.stdout[-500:] + played.stderr
-        assert "examples gave what the lesson says" in played.stdout and "\033" not in played.stdout
-
-
-def test_a_text_is_the_same_in_every_locale():
-    said = [run("lesson_2_coding_tokenizer.py", "The 车 🌲", **environment).stdout.splitlines()[1]
-            for environment in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C", "PYTHONIOENCODING": "cp437"})]
-    assert said[0] and set(said) == {said[0]}
-    assert two.course_tokenizer().decode(map(int, said[0].split())) == "The 车 🌲"
-
-
-def test_every_public_function_has_a_docstring_and_the_lessons_import_only_downwards():
-    for number, module in enumerate((one, two, three, four), 1):
-        source = Path(module.__file__).read_text(encoding="utf-8")
-        imported = re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
-        for name in imported:
-            known = getattr(sys, "stdlib_module_names", {name} - {path.stem for path in LESSONS})
-            assert name in known or name in [path.stem for path in LESSONS[:number - 1]]
-        for name in re.findall(r"^(?:def|class) ([A-Za-z]\w+)", source, re.MULTILINE):
-            assert getattr(module, name).__doc__
-            for method in vars(getattr(module, name)).values() if name[0].isupper() else ():
-                assert not callable(method) or method.__name__[0] == "_" or method.__doc__
-
-
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
-def test_help_has_ten_lines_and_names_every_option(lesson):
-    ended = run("-I", lesson, "--help")     # -I does not look for the other lessons beside this one
-    options = {"lesson_1_tokens": "", "lesson_2_coding_tokenizer": "--tokenizer --train --vocab-size --save",
-               "lesson_3_embeddings": "--tokenizer --embeddings --svg", "lesson_4_sampling": "--chat --explain --seed "
-               "--temperature --top-k --top-p --min-p --max-new-tokens"}[lesson.stem]
-    assert ended.returncode == 0 and len(ended.stdout.splitlines()) <= 10
-    assert all(f" {option} " in ended.stdout for option in ["--step", "--check", *options.split()])
-
-
-def interrupted(arguments, signal_number):
-    """The status of a lesson that is interrupted when its first output has come."""
-    process = subprocess.Popen([sys.executable, "-u", *map(str, arguments)], cwd=HERE, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, stdin=subprocess.PIPE)
-    process.stdout.read(20)
-    process.send_signal(signal_number) if signal_number else process.stdout.close()
-    error = process.stderr.read()
-    process.stderr.close()
-    process.stdin.close()
-    return process.wait(60), error
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of POSIX")
-def test_a_closed_pipe_and_ctrl_c_end_a_lesson_without_a_word():
-    assert interrupted(["lesson_1_tokens.py"], None) == (141, b"")
-    assert interrupted(["lesson_1_tokens.py", "--step"], signal.SIGINT) == (130, b"")
-    assert interrupted(["lesson_2_coding_tokenizer.py", "--train", "corpus.txt", "--save", "."], None)[0] in (2, 141)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="a terminal of POSIX")
-def test_on_a_terminal_there_is_colour_and_a_progress_bar():
-    import pty
-    script = ("import sys, time; from lesson_1_tokens import *; from lesson_2_coding_tokenizer import progress\n"
-              "print(show_tokens(['a', 'b']))\nfor _ in progress(range(4), 'waiting'): time.sleep(0.3)\n")
-    for no_color in ("", "1"):
-        master, terminal = pty.openpty()
-        subprocess.run([sys.executable, "-c", script], cwd=HERE, stdin=terminal, stdout=terminal, stderr=terminal, timeout=60,
-                       env={**os.environ, "NO_COLOR": no_color, "TERM": "xterm-256color"})
-        os.close(terminal)
-        said = os.read(master, 100_000).decode()
-        os.close(master)
-        assert ("\033[30;48;5;" in said) != bool(no_color)
-        assert "waiting" in said and "s left" in said
-
-
-def test_lesson_3_draws_a_map_and_opens_the_vectors_of_a_model(tmp_path, course):
-    assert run("lesson_3_embeddings.py", "--svg", tmp_path / "map.svg").returncode == 0
-    assert "<text" in (tmp_path / "map.svg").read_text(encoding="utf-8")
-    model = HERE / "model"
-    said = [run("lesson_3_embeddings.py", " dog", *more).stdout for more in
-            ([], ["--tokenizer", model / "tokenizer.json", "--embeddings", model / "model.safetensors"])]
-    assert said[0] == said[1] and said[0].startswith("·dog")
-    assert run("lesson_1_tokens.py", "-", stdin="The cat").stdout == run("lesson_1_tokens.py", "The cat").stdout
-
-
-@pytest.mark.parametrize("arguments, says", [
-    (["lesson_1_tokens.py", "a", "b"], "unrecognized arguments: b"),
-    (["lesson_2_coding_tokenizer.py", "--train", "corpus.txt", "--vocab-size", "x"], "takes a whole number, not 'x'"),
-    (["lesson_2_coding_tokenizer.py", "--vocab-size", "9"], "goes with --train"),
-    (["lesson_2_coding_tokenizer.py", "--tokenizer", "model/tokenizer.json"], "a text is missing"),
-    (["lesson_2_coding_tokenizer.py", "--train", "no such file"], "no such file: No such file"),
-    (["lesson_2_coding_tokenizer.py", "--train", "."], "Is a directory"),
-    (["lesson_2_coding_tokenizer.py", "--train", "corpus.txt", "--vocab-size", "255"], "too small"),
-    (["lesson_2_coding_tokenizer.py", "a", "--tokenizer", "corpus.txt"], "can't be opened as a tokenizer.json"),
-    (["lesson_3_embeddings.py", "a", "--tokenizer", "x"], "belong together"),
-    (["lesson_4_sampling.py", "a", "--temperature", "-1"], "temperature must be a number from 0 up"),
-    (["lesson_4_sampling.py", "a", "--temperature", "nan"], "temperature must be a number from 0 up"),
-    (["lesson_4_sampling.py", "a", "--top-k", "0"], "top-k must keep at least 1"),
-    (["lesson_4_sampling.py", "a", "--top-p", "1.5"], "top-p must be above 0"),
-    (["lesson_1_tokens.py", "--check", "no such file"], "no such file: No such file"),
-    (["lesson_1_tokens.py", "--check", "model/model.safetensors"], "is not UTF-8"),
-    (["lesson_2_coding_tokenizer.py", "--train", "corpus.txt", "--tokenizer", "x"], "choose one of them"),
-    (["lesson_4_sampling.py", "--explain"], "a text is missing, to go on with"),
-    (["lesson_4_sampling.py", "a", "--seed", "x"], "seed takes a whole number")])
-def test_bad_input_gets_one_sentence_and_status_2(arguments, says, course):
-    ended = run(*arguments)
-    assert ended.returncode == 2 and says in ended.stderr and "Traceback" not in ended.stderr
 
 
 # --- lesson 2 --------------------------------------------------------------------------------
@@ -617,8 +774,8 @@ def test_the_lesson_says_what_was_wrong_in_one_sentence(arguments, says):
 
 # --- lesson 3 --------------------------------------------------------------------------------
 
-def random_model(rng, vocab_size=7, half=5, reach=4):
-    model = three.EmbeddingModel.untrained(vocab_size, 2 * half, reach, [(1, 2), (3, 3)])
+def random_model(rng, vocab_size=7, half=5):
+    model = three.EmbeddingModel.untrained(vocab_size, 2 * half, [1, 2, 1, 2, 3, 3, 3, 3])
     for vectors in (model.inputs, model.outputs):
         vectors[:] = [[rng.gauss(0, 1) for _ in row] for row in vectors]
     model.pairs = {pair: [rng.gauss(0, 1) for _ in vector] for pair, vector in model.pairs.items()}
@@ -626,28 +783,42 @@ def random_model(rng, vocab_size=7, half=5, reach=4):
     return model
 
 
-@pytest.mark.parametrize("ids", [[3, 4, 2, 1], [2, 1], [6], []])
-def test_the_step_is_the_gradient_by_finite_differences(ids):
-    model, right, tiny = random_model(random.Random(6)), 2, 1e-5
-    lists = [*model.inputs, *model.outputs, *model.pairs.values(), model.biases, model.weights]
+def numbers_of(model):
+    return [*model.inputs, *model.outputs, *model.pairs.values(), model.biases]
 
-    def loss():
-        return -math.log(model.probabilities(ids)[right])
 
-    slopes = []
-    for numbers in lists:
+def average_steps(model, ids, right, candidates):
+    """How far a step at rate 1 moves each number, averaged over several draws of candidates."""
+    before, moved = list(chain.from_iterable(numbers_of(model))), 0
+    totals = [0.0] * len(before)
+    for moved, stands_for in enumerate(candidates, 1):
+        copy = three.EmbeddingModel([*model.inputs], [*model.outputs], [*model.biases], dict(model.pairs))
+        copy.step(ids, right, rate=1.0, stands_for=stands_for)
+        totals = [total + old - new for total, old, new in zip(totals, before, chain.from_iterable(numbers_of(copy)))]
+    return [total / moved for total in totals]
+
+
+@pytest.mark.parametrize("ids, right", [([3, 4, 2, 1], 2), ([1, 2], 2), ([3, 3], 3), ([3, 3, 3], 1), ([6], 6), ([], 2)])
+def test_the_step_is_the_gradient_by_finite_differences(ids, right):
+    model, tiny, slopes = random_model(random.Random(6)), 1e-5, []
+    for numbers in numbers_of(model):
         for place, value in enumerate(numbers):
             around = []
             for numbers[place] in (value + tiny, value - tiny):
-                around.append(loss())
+                around.append(-math.log(three.softmax(model.logits(ids))[right]))
             numbers[place] = value
             slopes.append((around[0] - around[1]) / (2 * tiny))
-    before = list(chain.from_iterable(lists))
-    model.exact_step(ids, right, rate=1.0)
-    after = list(chain.from_iterable([*model.inputs, *model.outputs, *model.pairs.values(), model.biases, model.weights]))
-    steps = [old - new for old, new in zip(before, after)]
-    steps[-len(model.weights):] = [step / three.WEIGHT_RATE for step in steps[-len(model.weights):]]
+    steps = average_steps(model, ids, right, [None])
     assert max(abs(slope - step) for slope, step in zip(slopes, steps)) < 1e-6 * max(map(abs, slopes))
+
+
+def test_a_step_with_many_drawn_candidates_is_the_exact_one():
+    rng = random.Random(5)
+    text = [1, 2] * 9 + rng.choices(range(7), k=200)
+    model, draw = random_model(rng), three.candidate_drawer(text, 4000, rng)
+    exact = average_steps(model, [1, 2], 4, [None])
+    drawn = average_steps(model, [1, 2], 4, [draw(2, 4) for _ in range(30)])
+    assert max(abs(x - y) for x, y in zip(exact, drawn)) < 0.05 * max(map(abs, exact))
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path):
@@ -656,37 +827,76 @@ def test_the_same_seed_gives_the_same_file(tmp_path):
               "three.train_model(ids, 128, dimensions=8, passes=1, seed=5).save(sys.argv[2])")
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert run("-c", script, HERE, tmp_path / name, PYTHONHASHSEED=seed).returncode == 0
-    files = {(tmp_path / name).read_bytes() for name in "abc"}
-    assert len(files) == 1
+    assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
     assert three.train_model(list(b"abcabcabc"), 128, dimensions=4, seed=1).inputs != \
         three.train_model(list(b"abcabcabc"), 128, dimensions=4, seed=2).inputs
 
 
 def test_the_model_has_learned_the_sky(course):
     tokenizer, model = course
-    probabilities = model.probabilities(tokenizer.encode(PROMPT))
+    probabilities = three.softmax(model.logits(tokenizer.encode(PROMPT)))
     ranked = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)
     words = [tokenizer.decode([id]) for id in ranked[:10]]
-    assert words[0] == " blue" and " clear" in words and " cloudy" in words
-    for word in (" apple", " banana"):
-        assert probabilities[tokenizer.encode(word)[0]] < 0.001
+    assert words[0] == " blue" and " clear" in words
+    assert probabilities[tokenizer.encode(" apple")[0]] < 0.001
 
 
-def test_the_model_beats_the_compressors_on_stories_it_has_not_seen(course):
+class Trigram:
+    """Kneser and Ney's trigram, interpolated: how often three tokens, two and one were met, each discounted."""
+
+    def __init__(self, ids, vocab_size, discount=0.8):
+        self.vocab_size, self.discount = vocab_size, discount
+        threes, twos = Counter(zip(ids, ids[1:], ids[2:])), set(zip(ids, ids[1:]))
+        self.after_two, self.after_one, self.alone = {}, {}, Counter(last for _, last in twos)
+        for (a, b, c), count in threes.items():
+            self.after_two.setdefault((a, b), Counter())[c] += count
+            self.after_one.setdefault(b, Counter())[c] += 1
+
+    def probabilities(self, ids):
+        shares = [1 / self.vocab_size] * self.vocab_size
+        for counts in (self.alone, self.after_one.get(ids[-1]), self.after_two.get(tuple(ids[-2:]))):
+            if counts:
+                total = sum(counts.values())
+                shares = [self.discount * len(counts) * share / total for share in shares]
+                for id, count in counts.items():
+                    shares[id] += max(count - self.discount, 0) / total
+        return shares
+
+    def logits(self, ids):
+        return [math.log(share) for share in self.probabilities(ids)]
+
+
+def test_the_model_beats_a_trigram_and_the_compressors_on_stories_it_has_not_seen(course):
     import bz2
     import lzma
-    seen, held_out = ("\n\n".join(stories).encode() for stories in one.corpus_stories())
-    loss = three.bits_per_byte(course[1], course[0], one.corpus_stories()[1], every=4)
+    tokenizer, model = course
+    seen, held_out = one.corpus_stories()
+    trigram, surprise = Trigram(three.story_ids(tokenizer, seen), len(tokenizer)), 0.0
+    assert math.isclose(sum(trigram.probabilities([5, 300])), 1)
+    for story in held_out:
+        ids = three.story_ids(tokenizer, [story])
+        surprise += sum(three.bits(trigram.probabilities(ids[:place])[ids[place]]) for place in range(1, len(ids)))
+    size = len("\n\n".join([*held_out, ""]).encode())
+    loss = three.bits_per_byte(model, tokenizer, held_out)
+    assert loss < 1.75 and loss < surprise / size - 0.02
+    seen, held_out = ("\n\n".join(stories).encode() for stories in (seen, held_out))
     for compress in (zlib.compress, lzma.compress, bz2.compress):
-        extra = len(compress(seen + b"\n\n" + held_out)) - len(compress(seen))
-        assert loss < 8 * extra / len(held_out)
+        assert loss < 8 * (len(compress(seen + b"\n\n" + held_out)) - len(compress(seen))) / size
+
+
+def test_the_record_of_the_training_shows_that_it_learned(course):
+    record = json.loads(course[1].metadata["record"])
+    assert [row["pass"] for row in record] == [0, 1, 2, 3, 4]
+    for name in ("seen", "held_out"):
+        assert all(after[name] < before[name] for before, after in zip(record, record[1:]))
+    assert len({row["text"] for row in record}) == len(record)
 
 
 def test_neighbours_are_of_the_same_kind(course):
     kinds = ["dog cat fox horse bird duck cow mouse fish owl sheep dogs cats horses birds",
              "red blue green white black yellow grey brown gold",
              "boy girl man woman mother father sister brother grandmother grandfather teacher farmer driver doctor child "
-             "uncle cousin painter neighbor friend king computer",
+             "uncle cousin painter neighbor friend king",
              "house garden school kitchen street village hill lake river park forest road town field yard barn farm city",
              "car train bus truck boat bike plane", "run walk sit play stay sleep read stand go come jump fly talk get move"]
     tokenizer, model = course
@@ -701,12 +911,19 @@ def test_neighbours_are_of_the_same_kind(course):
     assert good >= 16
 
 
+def test_a_token_that_training_never_met_is_no_neighbour(course):
+    model = three.train_model(list(b"abcabdabc" * 9), 128, dimensions=8, passes=1)
+    met = {id for id, _ in three.nearest(model.embeddings[97], model.embeddings, 128)}
+    assert met == set(b"abcd")
+    assert not any(course[1].embeddings[255]) and "never met" in run("lesson_3_embeddings.py", "\x01").stdout
+
+
 def test_vectors_that_cannot_be_compared():
     with pytest.raises(ValueError, match="3 and 2"):
         three.dot([1, 2, 3], [1, 2])
-    with pytest.raises(ValueError, match="direction"):
+    with pytest.raises(ValueError, match="no direction"):
         three.cosine_similarity([0, 0], [1, 2])
-    with pytest.raises(ValueError, match="direction"):
+    with pytest.raises(ValueError, match="no direction"):
         three.nearest([0, 0], [[1, 2]], 1)
     assert three.nearest([1, 1], [[0, 0], [1, 0], [0, 1], [2, 2]], 9) == [
         (3, pytest.approx(1)), (1, pytest.approx(0.5 ** 0.5)), (2, pytest.approx(0.5 ** 0.5))]
@@ -715,10 +932,20 @@ def test_vectors_that_cannot_be_compared():
             three.lookup([[1.0], [2.0]], [wrong])
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-170, 1.0, 1e170, 1e300])
+def test_vectors_of_any_size_are_compared_by_their_direction(size):
+    assert three.cosine_similarity([size, 0], [size, size]) == pytest.approx(0.5 ** 0.5)
+    near = three.nearest([size, 2 * size], [[size, 0], [size, 2 * size], [0, -size]], 3)
+    assert [id for id, _ in near] == [1, 0, 2] and near[0][1] == pytest.approx(1)
+
+
 def test_training_on_nonsense_is_refused():
     for ids in ([], [1], [1, 128], [1, -1], [1, "2"]):
         with pytest.raises(ValueError, match="training needs"):
             three.train_model(ids, 128)
+    for wrong in ({"dimensions": 3}, {"dimensions": 0}, {"passes": 0}):
+        with pytest.raises(ValueError, match="training needs"):
+            three.train_model([1, 2, 3], 128, **wrong)
     with pytest.raises(ValueError, match="run away"):
         three.train_model(list(b"abcab") * 40, 128, rate=1e9, dimensions=4)
 
@@ -728,18 +955,31 @@ def test_safetensors_of_all_types(tmp_path):
     for dtype in ("F64", "F32", "F16"):
         three.write_safetensors(tmp_path / "file", {"m": (dtype, (2, 2), numbers)}, {"who": "me"})
         assert three.read_safetensors(tmp_path / "file")["m"].row(1) == [0.25, 6.0]
-    upper_halves = [int.from_bytes(struct.pack("<f", number)[2:], "little") for number in numbers]
-    three.write_safetensors(tmp_path / "file", {"m": ("BF16", (2, 2), upper_halves)}, {})
-    tensor = three.read_safetensors(tmp_path / "file")["m"]
-    assert list(tensor) == [[1.5, -2.0], [0.25, 6.0]] and (tensor.dtype, tensor.shape) == ("BF16", (2, 2))
+    upper_halves = b"".join(struct.pack("<f", number)[2:] for number in numbers)
+    write_header(tmp_path / "file", {"m": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]},
+                                     "odd": {"dtype": "F8_E4M3", "shape": [3], "data_offsets": [8, 11]}}, upper_halves + b"abc")
+    tensors = three.read_safetensors(tmp_path / "file")
+    assert list(tensors["m"]) == [[1.5, -2.0], [0.25, 6.0]] and (tensors["m"].dtype, tensors["m"].shape) == ("BF16", (2, 2))
+    with pytest.raises(ValueError, match="F8_E4M3"):
+        tensors["odd"].row(0)
     for wrong in (-1, 2, "0"):
         with pytest.raises(ValueError, match="no row"):
-            tensor.row(wrong)
+            tensors["m"].row(wrong)
 
 
-def write_header(path, header, size=0):
+def test_hugging_face_reads_what_the_lesson_writes(tmp_path):
+    safetensors = pytest.importorskip("safetensors")
+    pytest.importorskip("numpy")
+    model = random_model(random.Random(3))
+    model.save(tmp_path / "model.safetensors")
+    with safetensors.safe_open(tmp_path / "model.safetensors", "np") as file:
+        assert file.get_tensor("embeddings").tolist() == model.embeddings
+        assert file.get_tensor("pairs").tolist() == [list(pair) for pair in model.pairs]
+
+
+def write_header(path, header, numbers=b""):
     data = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(len(data).to_bytes(8, "little") + data + bytes(size))
+    path.write_bytes(len(data).to_bytes(8, "little") + data + numbers)
 
 
 @pytest.mark.parametrize("header, size", [
@@ -747,17 +987,18 @@ def write_header(path, header, size=0):
     ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, 7),
     ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, 9),
     ({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, 8),
-    ({"a": {"dtype": "F33", "shape": [2], "data_offsets": [0, 8]}}, 8),
+    ({"a": {"dtype": "F8", "shape": [8], "data_offsets": [8, 0]}}, 8),
     ({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, -8]}}, 8),
     ({"a": {"dtype": "F32", "shape": [2 ** 62, 2 ** 62, 0], "data_offsets": [8, 8]}}, 8),
     ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
       "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}}, 6),
     ({"a": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}}, 4),
-    ({"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}, 4)])
+    ({"a": {"dtype": "F32", "shape": 1, "data_offsets": [0, 4]}}, 4)])
 def test_a_hostile_header_is_refused(header, size, tmp_path):
-    write_header(tmp_path / "file", header, size)
-    with pytest.raises(ValueError):
-        three.read_safetensors(tmp_path / "file")
+    write_header(tmp_path / "file", header, bytes(size))
+    for read in (three.read_safetensors, three.header_of, three.EmbeddingModel.load):
+        with pytest.raises(ValueError):
+            read(tmp_path / "file")
 
 
 def test_a_header_longer_than_the_file_allocates_nothing(tmp_path):
@@ -798,39 +1039,150 @@ def test_a_damaged_model_is_never_trusted(tmp_path):
             three.EmbeddingModel.load(path)
 
 
-def test_the_course_model_is_rebuilt_when_it_must_be(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(three, "MODEL_FOLDER", tmp_path / "model")
-    trained = []
+@pytest.mark.parametrize("name, tensor", [("biases", ("F64", (6,), [0.0] * 6)), ("pairs", ("I32", (1, 2), [1, 7])),
+                                          ("embeddings", ("F64", (7, 3), [0.0] * 21)), ("other", ("F64", (1,), [0.0]))])
+def test_a_model_of_wrong_shapes_is_refused_though_its_checksum_is_right(name, tensor, tmp_path):
+    tensors = {"embeddings": ("F64", (7, 4), [0.0] * 28), "biases": ("F64", (7,), [0.0] * 7),
+               "pairs": ("I32", (1, 2), [1, 2]), "pair_vectors": ("F64", (1, 2), [0.0] * 2)}
+    three.write_safetensors(tmp_path / "file", tensors, {})
+    assert three.EmbeddingModel.load(tmp_path / "file").logits([1]) == [0.0] * 7
+    three.write_safetensors(tmp_path / "file", {**tensors, name: tensor}, {})
+    with pytest.raises(ValueError, match="no model of this lesson"):
+        three.EmbeddingModel.load(tmp_path / "file")
 
-    def train_quickly(ids, vocab_size, after_pass=None):
-        trained.append(len(ids))
-        return three.EmbeddingModel.untrained(vocab_size, 4)
-    monkeypatch.setattr(three, "train_model", train_quickly)
+
+def test_a_loaded_model_learns_on_and_is_saved_and_opened_again(tmp_path):
+    path = tmp_path / "model.safetensors"
+    random_model(random.Random(8)).save(path)
+    for _ in range(2):
+        model = three.EmbeddingModel.load(path)
+        model.step([1, 2], right=3, rate=0.5)
+        model.save(path)
+        assert three.EmbeddingModel.load(path).embeddings == model.embeddings
+
+
+def test_the_course_model_is_rebuilt_when_it_must_be(tmp_path, monkeypatch, capsys):
+    folder, trained = tmp_path / "model", []
+    monkeypatch.setattr(three, "MODEL_FOLDER", folder)
+
+    def learn_quickly(seen, held_out):
+        trained.append(len(seen))
+        return two.course_tokenizer(), three.EmbeddingModel.untrained(two.COURSE_VOCAB_SIZE, 4)
+    monkeypatch.setattr(three, "_learn", learn_quickly)
     course_model = three.course_model.__wrapped__
     course_model()
+    capsys.readouterr()
     course_model()
-    assert len(trained) == 1
+    assert len(trained) == 1 and capsys.readouterr().err == ""
     for name in ("tokenizer.json", "model.safetensors"):
-        path = tmp_path / "model" / name
+        path = folder / name
         path.write_bytes(path.read_bytes()[:-9] + b"         ")
         course_model()
         assert "training again" in capsys.readouterr().err
-    assert len(trained) == 3
-    monkeypatch.setattr(three, "WEIGHT_RATE", 0.5)
-    course_model()
-    course_model()
+        path.unlink()       # as if it was stopped between the two files
+        if name == "tokenizer.json":
+            course_model()
     assert len(trained) == 4
 
 
-def test_labels_of_a_map_do_not_overlap():
+def test_an_edit_of_the_code_trains_anew_and_a_mended_sentence_does_not(tmp_path, monkeypatch):
+    names = {three.fingerprint()}
+    for name in ["corpus.txt", *(lesson.name for lesson in LESSONS[:3])]:
+        (tmp_path / name).write_bytes((HERE / name).read_bytes())
+    monkeypatch.setattr(three, "HERE", tmp_path)
+    lesson = tmp_path / "lesson_3_embeddings.py"
+    code = lesson.read_text(encoding="utf-8")
+    for old, new, same in (("", "", True), ("Every token becomes a vector", "Tokens become vectors", True),
+                           ("# how much of", "# which part of", True), ("SHRINK = 0.02", "SHRINK = 0.03", False)):
+        lesson.write_text(code.replace(old, new, 1), encoding="utf-8")
+        assert (three.fingerprint() in names) == same
+
+
+def test_a_model_of_somebody_else_is_never_touched(tmp_path, course, monkeypatch, capsys):
+    path = tmp_path / "model.safetensors"
+    three.write_safetensors(path, {"wte": ("F32", (2, 2), range(4))}, {"format": "pt"})
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    before = [file.read_bytes() for file in sorted(tmp_path.iterdir())]
+    monkeypatch.setattr(three, "MODEL_FOLDER", tmp_path)
+    monkeypatch.setattr(three, "_learn", lambda seen, held_out: course)
+    assert three.course_model.__wrapped__() == course
+    assert "not made by this lesson" in capsys.readouterr().err
+    path.unlink()
+    with pytest.raises(ValueError, match="not made by this lesson"):
+        three.save_model(tmp_path, *course)
+    assert (tmp_path / "tokenizer.json").read_bytes() == before[-1]
+
+
+def test_threads_that_save_at_once_leave_a_whole_model(tmp_path, course):
+    def save():
+        for _ in range(2):
+            three.save_model(tmp_path, course[0], random_model(random.Random(4)))
+    threads = [threading.Thread(target=save) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    three.load_model(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "tokenizer.json"]
+
+
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbf" + b"\r\n\r\n".join(b"The dog number %d ran." % n for n in range(20)),
+                                  b"\n".join(b"A line with %d cats." % n for n in range(30))])
+def test_a_text_of_your_own_is_learned_and_opened(text, tmp_path):
+    (tmp_path / "my.txt").write_bytes(text)
+    ended = run("lesson_3_embeddings.py", "--train", tmp_path / "my.txt", "--save", tmp_path / "model", "--vocab-size", 280,
+                "--dimensions", 8, "--passes", 2)
+    assert ended.returncode == 0 and "takes about" in ended.stderr and "after pass 2" in ended.stderr
+    tokenizer, model = three.load_model(tmp_path / "model")
+    assert "\r" not in tokenizer.decode(sorted(tokenizer.vocabulary.values())[256:])
+    assert len(model.logits(tokenizer.encode("The"))) == len(tokenizer) == 280
+
+
+def test_what_cannot_be_trained_on_is_refused_before_it_starts(tmp_path):
+    (tmp_path / "my.txt").write_text("Just one story.", encoding="utf-8")
+    for arguments, says in ((["--save", tmp_path / "model"], "ten stories"), ([], "--save FOLDER"),
+                            (["--save", tmp_path / "model", "--dimensions", 3], "even number")):
+        ended = run("lesson_3_embeddings.py", "--train", tmp_path / "my.txt", *arguments)
+        assert ended.returncode == 2 and says in ended.stderr and not (tmp_path / "model").exists()
+
+
+def test_vectors_of_another_tokenizer_are_refused(course):
+    tensors = {"wte": three.Tensor("", "wte", "F32", (151936, 896), 0)}
+    assert three.find_embeddings(tensors, 151665).name == "wte"
+    for size in (len(course[0]), 151937):
+        with pytest.raises(ValueError, match="same model"):
+            three.find_embeddings(tensors, size)
+
+
+def test_labels_of_a_map_do_not_overlap_and_chinese_ones_are_aligned():
     rng = random.Random(9)
-    labels = ["w" * rng.randrange(1, 9) for _ in range(60)]
+    labels = ["车" * rng.randrange(1, 5) if rng.random() < 0.3 else "w" * rng.randrange(1, 9) for _ in range(60)]
     vectors = [[rng.gauss(0, 1) for _ in range(5)] for _ in labels]
-    taken = Counter()
-    for label, (row, column) in zip(labels, three.place_labels(labels, vectors, 76, 22)):
-        assert 0 <= row < 22 and column + len(label) <= 76
-        taken.update((row, column + step) for step in range(len(label)))
+    taken, places = Counter(), three._place_labels(labels, vectors, 76, 22)
+    for label, (row, column) in zip(labels, places):
+        assert 0 <= row < 22 and column + three.display_width(label) <= 76
+        taken.update((row, column + step) for step in range(three.display_width(label)))
     assert max(taken.values()) == 1
+    lines = three.draw_map(labels, vectors, 76, 22).split("\n")
+    first = min(row for row, _ in places)
+    for label, (row, column) in zip(labels, places):
+        at = [place for place in range(len(lines[row - first])) if three.display_width(lines[row - first][:place]) == column]
+        assert any(lines[row - first].startswith(label, place) for place in at)
+
+
+def test_both_axes_of_a_map_have_the_same_scale():
+    corners = [[0, 0], [8, 0], [0, 2], [8, 2]]
+    places = three._place_labels(["a", "b", "c", "d"], corners, 60, 20)
+    (low, left), (high, right) = map(min, zip(*places)), map(max, zip(*places))
+    assert abs((right - left) / (2 * (high - low)) - 4) < 0.5
+
+
+@pytest.mark.parametrize("rows", [[[0, 0], [1, -2], [2, -4], [3, -6]], [[0, 0], [1, 1]], [[0, 3], [0, -3], [1, 0], [-1, 0]]])
+def test_principal_components_of_few_points(rows):
+    first, second = three.principal_components(rows)
+    assert three.length(first) == pytest.approx(1) and abs(three.dot(first, second)) < 1e-9
+    spread = [sum(three.dot(row, axis) ** 2 for row in rows) for axis in (first, second)]
+    assert spread[0] > spread[1]
 
 
 def test_principal_components_are_orthogonal_and_strongest():
@@ -851,96 +1203,80 @@ def test_softmax_by_its_definition():
         assert four.softmax(logits, temperature) == pytest.approx([power / sum(powers) for power in powers], abs=1e-12)
         assert four.softmax(logits) == pytest.approx(three.softmax(logits), abs=1e-12)
         assert four.greedy(four.softmax(logits, 0)) == logits.index(max(logits))
+    for logits, temperature, expected in (
+            ([1.0, 3.0, 3.0], 0, [0, 1, 0]), ([1e308, -1e308, -math.inf], 1, [1, 0, 0]), ([0.0, math.inf], 1, [0, 1]),
+            ([math.inf, 0.0, math.inf], 1, [0.5, 0, 0.5]), ([0.0, -5.0], 1e-320, [1, 0]),
+            ([1003.0, 1002.0, 1001.0], 1, four.softmax([3.0, 2.0, 1.0]))):
+        assert four.softmax(logits, temperature) == expected
 
 
-def test_softmax_at_the_edges():
-    inf, nan = math.inf, math.nan
-    assert four.softmax([1.0, 3.0, 3.0], 0) == [0, 1, 0]
-    assert four.softmax([1e308, -1e308, -inf]) == [1, 0, 0]
-    assert four.softmax([0.0, inf]) == [0, 1] and four.softmax([inf, 0.0, inf]) == [0.5, 0, 0.5]
-    assert four.softmax([0.0, -5.0], 1e-320) == [1, 0] and four.softmax([3.0, 1.0], 1e-320) == [1, 0]
-    assert four.softmax([1003.0, 1002.0, 1001.0]) == four.softmax([3.0, 2.0, 1.0])
-    for logits, temperature in (([], 1), ([-inf], 1), ([0.0, nan], 1), ([nan, 0.0], 0), ([0.0], -1), ([0.0], nan),
-                                ([0.0], inf)):
-        with pytest.raises(ValueError):
-            four.softmax(logits, temperature)
-
-
-def test_filters_by_their_definition():
+def test_filters_by_their_definition_and_one_after_the_other():
     rng = random.Random(12)
     for _ in range(300):
-        probabilities = four.normalize([rng.random() ** 4 + 1e-9 for _ in range(rng.randrange(1, 60))])
+        shares = four.normalize([rng.random() ** 4 + 1e-9 for _ in range(rng.randrange(1, 60))])
         k, p = rng.randrange(1, 70), rng.uniform(0.01, 1)
-        ranked = sorted(range(len(probabilities)), key=lambda id: (-probabilities[id], id))
-        kept = {"k": set(ranked[:k]), "min": {id for id in ranked if probabilities[id] >= p * probabilities[ranked[0]]},
-                "top": {id for place, id in enumerate(ranked) if sum(probabilities[i] for i in ranked[:place]) < p}}
-        for name, filtered in (("k", four.keep_top_k(probabilities, k)), ("min", four.keep_min_p(probabilities, p)),
-                               ("top", four.keep_top_p(probabilities, p))):
-            assert {id for id, share in enumerate(filtered) if share} == kept[name]
-            total = sum(probabilities[id] for id in kept[name])
-            assert filtered == pytest.approx([share / total if id in kept[name] else 0
-                                              for id, share in enumerate(probabilities)], abs=1e-12)
-
-
-def test_the_filters_come_one_after_the_other():
-    rng = random.Random(14)
-    for _ in range(200):
-        logits = [rng.uniform(-3, 3) for _ in range(20)]
-        temperature, k, top_p, min_p = rng.uniform(0.3, 3), rng.randrange(1, 20), rng.uniform(0.1, 1), rng.uniform(0.01, 0.5)
-        by_hand = four.keep_min_p(four.keep_top_p(four.keep_top_k(four.softmax(logits, temperature), k), top_p), min_p)
-        assert four.next_token_probabilities(logits, temperature, k, top_p, min_p) == by_hand
+        ranked = sorted(range(len(shares)), key=lambda id: (-shares[id], id))
+        for filtered, kept in (
+                (four.keep_top_k(shares, k), set(ranked[:k])),
+                (four.keep_min_p(shares, p), {id for id in ranked if shares[id] >= p * shares[ranked[0]]}),
+                (four.keep_top_p(shares, p),
+                 {id for place, id in enumerate(ranked) if sum(shares[better] for better in ranked[:place]) < p})):
+            total = sum(shares[id] for id in kept)
+            expected = [(id in kept) * share / total for id, share in enumerate(shares)]
+            assert filtered == pytest.approx(expected, abs=1e-12)
+            assert {id for id, share in enumerate(filtered) if share} == kept
+        logits, temperature, min_p = [math.log(share) for share in shares], rng.uniform(0.3, 3), rng.uniform(0.01, 0.5)
+        by_hand = four.keep_min_p(four.keep_top_p(four.keep_top_k(four.softmax(logits, temperature), k), p), min_p)
+        assert four.next_token_probabilities(logits, temperature, k, p, min_p) == by_hand
         assert four.next_token_probabilities(logits, temperature) == four.softmax(logits, temperature)
-    assert four.keep_top_p([0.5, 0.3, 0.2], 0.6)[1] > 0     # what the lesson says of the other order
+    assert four.keep_top_p([0.5, 0.3, 0.2], 0.6)[1] > 0             # what the lesson says of top-p without top-k
+    assert four.keep_top_p([0.7, 0.2, 0.1, 1e-30], 1)[3] > 0        # all of it is all of it
+    assert four.keep_min_p([0.5, 0.25, 0.25], 0.5)[1] == 0.25       # half of the best is at least half of it
+    assert four.greedy([0.2, 0.4, 0.4]) == 1                        # ties go to the lower ids
+    assert four.keep_top_k([0.25] * 4, 2) == four.keep_top_p([0.25] * 4, 0.5) == [0.5, 0.5, 0, 0]
 
 
-def test_ties_go_to_the_lower_ids():
-    assert four.keep_top_k([0.25] * 4, 3) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
-    assert four.greedy([0.2, 0.4, 0.4]) == 1
-    assert four.keep_top_p([0.25] * 4, 0.5) == [0.5, 0.5, 0, 0]
-    assert four.keep_top_p([0.7, 0.2, 0.1, 1e-30], 1)[3] > 0     # all of it is all of it
+def test_impossible_choices_are_refused():
+    inf, nan, rng = math.inf, math.nan, random.Random(0)
+    for function, calls in (
+            (four.softmax, [([], 1), ([-inf], 1), ([0, nan], 1), ([nan, 0], 0), ([0], -1), ([0], nan), ([0], inf)]),
+            (four.keep_top_k, [([1], 0), ([1], -3), ([1], nan), ([0.5, 0.5], 1.5), ([], 1), ([1, -0.5], 1)]),
+            (four.keep_top_p, [([1], 0), ([1], 1.1), ([1], nan), ([inf, 1], 0.5), ([1, -0.5], 0.5), ([], 1)]),
+            (four.keep_min_p, [([1], 0), ([1], -1), ([1, nan], 0.5), ([1, -0.5], 0.5), ([], 1)]),
+            (four.sample, [([], rng), ([-0.5, 1], rng), ([nan, 1], rng), ([0], rng)]),
+            (four.greedy, [([],), ([0, 0],), ([1, nan],)]), (four.normalize, [([],), ([0.5, -0.5],), ([inf, 1],)])):
+        for arguments in calls:
+            with pytest.raises(ValueError, match="(temperature|token to choose|top-.|min-p|probabilities)"):
+                function(*arguments)
 
 
-@pytest.mark.parametrize("call", [
-    lambda: four.keep_top_k([1.0], 0), lambda: four.keep_top_k([1.0], -3), lambda: four.keep_top_k([1.0], math.nan),
-    lambda: four.keep_top_k([0.5, 0.5], 1.5), lambda: four.keep_top_k([], 1), lambda: four.keep_top_k([1.0, -0.5], 1),
-    lambda: four.keep_top_p([1.0], 0), lambda: four.keep_top_p([1.0], 1.1), lambda: four.keep_top_p([1.0], math.nan),
-    lambda: four.keep_min_p([1.0], 0), lambda: four.keep_min_p([1.0], -1), lambda: four.keep_min_p([1.0, math.nan], 0.5),
-    lambda: four.greedy([]), lambda: four.greedy([0.0, 0.0]), lambda: four.sample([-0.5, 1.0], random.Random(0)),
-    lambda: four.sample([math.nan, 1.0], random.Random(0)), lambda: four.sample([], random.Random(0)),
-    lambda: four.keep_top_p([math.inf, 1.0], 0.5), lambda: four.normalize([0.5, -0.5])])
-def test_impossible_choices_are_refused(call):
-    with pytest.raises(ValueError):
-        call()
-
-
-@pytest.mark.parametrize("keep", [lambda p: p, lambda p: four.keep_top_k(p, 5), lambda p: four.keep_top_p(p, 0.7),
-                                  lambda p: four.keep_min_p(p, 0.2)])
-def test_draws_are_as_frequent_as_their_probabilities(keep):
-    probabilities = keep(four.normalize([1 / (1 + id) for id in range(12)]))
+def test_draws_are_as_frequent_as_their_probabilities():
     rng, draws = random.Random(13), 20_000
-    counts = Counter(four.sample(probabilities, rng) for _ in range(draws))
-    possible = [id for id, share in enumerate(probabilities) if share]
-    assert set(counts) <= set(possible)
-    chi_square = sum((counts[id] - draws * probabilities[id]) ** 2 / (draws * probabilities[id]) for id in possible)
-    freedom = len(possible) - 1
-    assert chi_square < freedom + 4 * math.sqrt(2 * freedom)
+    weights = [1 / (1 + id) for id in range(12)]
+    for keep, value in ((four.keep_top_k, 12), (four.keep_top_k, 5), (four.keep_top_p, 0.7), (four.keep_min_p, 0.2)):
+        shares = keep(weights, value)
+        counts = Counter(four.sample(shares, rng) for _ in range(draws))
+        expected = {id: draws * share for id, share in enumerate(shares) if share}
+        assert counts.keys() <= expected.keys()
+        chi_square = sum((counts[id] - count) ** 2 / count for id, count in expected.items())
+        assert chi_square < len(expected) - 1 + 4 * math.sqrt(2 * len(expected) - 2)
 
 
 class Spelling:
     """A model that says the tokens of one text, whatever comes before."""
 
-    def __init__(self, ids, vocab_size):
-        self.ids, self.vocab_size, self.asked = ids, vocab_size, 0
+    def __init__(self, ids):
+        self.ids = iter(ids)
 
     def logits(self, ids):
-        self.asked += 1
-        return [0.0 if id == self.ids[self.asked - 1] else -math.inf for id in range(self.vocab_size)]
+        said = next(self.ids)
+        return [0.0 if id == said else -math.inf for id in range(257)]
 
 
 BYTES = two.Tokenizer.train("", 257, special_tokens=[two.END_OF_TEXT])      # the end of a text has id 256
 
 
-def test_the_loop_asks_draws_and_appends():
+def test_the_loop_asks_draws_and_appends_until_an_id_stops_it():
     class Counting:
         def logits(self, ids):
             asked.append(ids[:])
@@ -948,114 +1284,95 @@ def test_the_loop_asks_draws_and_appends():
 
     asked, start = [], [3, 1]
     steps = list(four.generate_ids(Counting(), start, max_new_tokens=20, temperature=0.7, min_p=0.2, seed=5))
-    assert start == [3, 1] and len(steps) == len(asked) == 20
     rng, ids = random.Random(5), [3, 1]
+    assert start == ids and len(steps) == len(asked) == 20
     for (id, before, after), seen in zip(steps, asked):
         logits = [float(len(ids)), 0.0, 3.0, 1.0]
         assert seen == ids and before == four.softmax(logits)
         assert after == four.keep_min_p(four.softmax(logits, 0.7), 0.2) and id == four.sample(after, rng)
         ids.append(id)
-
-
-def test_the_loop_ends_with_any_of_the_ids_that_stop_it():
     for stop, count in (([], 5), ([98], 2), ([99, 97], 1), ({256}, 5)):
-        steps = four.generate_ids(Spelling(list(b"abcab"), 257), [], stop, max_new_tokens=5)
+        steps = four.generate_ids(Spelling(b"abcab"), [], stop, max_new_tokens=5)
         assert bytes(id for id, _, _ in steps) == b"abcab"[:count]
 
 
 def test_a_character_is_held_back_until_it_is_whole():
     text = "é车🌲!"
-    assert list(four.generate(Spelling([*text.encode(), 256, 97], 257), BYTES, "x")) == list(text)
-    assert "".join(four.generate(Spelling(list("车".encode()), 257), BYTES, "x", max_new_tokens=2)) == ""
-    assert list(four.generate(Spelling([0x80, 97, 256], 257), BYTES, "")) == ["\ufffd", "a"]
+    for ids, pieces in (([*text.encode(), 256, 97], list(text)), ([0x80, 97, 256], ["\ufffd", "a"])):
+        assert list(four.generate(Spelling(ids), BYTES, "x")) == pieces
+    assert list(four.generate(Spelling("车".encode()), BYTES, "x", max_new_tokens=2)) == []
 
 
 def test_generate_is_the_same_with_the_same_seed_and_stops(course):
     tokenizer, model = course
-    texts = ["".join(four.generate(model, tokenizer, PROMPT, seed=seed, temperature=1.0, min_p=None)) for seed in (1, 1, 2)]
+    texts = ["".join(four.generate(model, tokenizer, PROMPT, seed=seed)) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2] and all(two.END_OF_TEXT not in text for text in texts)
     assert "".join(four.generate(model, tokenizer, PROMPT, max_new_tokens=0)) == ""
-    end = tokenizer.encode(two.END_OF_TEXT, allowed_special="all")
-    for seed in range(9):       # the end of a story is drawn sooner or later, and nothing comes after it
-        ids = [id for id, _, _ in four.generate_ids(model, end, end, max_new_tokens=400, seed=seed)]
-        assert 1 < len(ids) < 400 and ids.index(*end) == len(ids) - 1
-
-
-@pytest.mark.parametrize("prompt", ["", "\n", "日本語 ñ 🦊", "the " * 250_000])
-def test_any_prompt_is_continued(prompt, course):
-    tokenizer, model = course
-    assert len("".join(four.generate(model, tokenizer, prompt, max_new_tokens=3, seed=1))) < 100
-
-
-def test_wrong_settings_are_refused_before_the_first_token(course):
-    tokenizer, model = course
-    for wrong in ({"temperature": -1}, {"top_k": 0}, {"top_k": 1.5}, {"top_p": 0}, {"min_p": 2},
-                  {"max_new_tokens": -1}, {"max_new_tokens": 2.5}):
-        with pytest.raises(ValueError):
+    for prompt in ("", "\n", "日本語 ñ 🦊", "the " * 250_000):
+        assert len("".join(four.generate(model, tokenizer, prompt, max_new_tokens=3, seed=1))) < 100
+    for wrong in ({"temperature": -1}, {"top_k": 0}, {"top_k": 1.5}, {"top_p": 0}, {"min_p": 2}, {"max_new_tokens": -1},
+                  {"max_new_tokens": 2.5}):
+        with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):     # before the first token
             four.generate(model, tokenizer, PROMPT, **wrong)
     with pytest.raises(TypeError, match="heat"):
         four.generate(model, tokenizer, PROMPT, heat=1)
 
 
-def test_a_knob_takes_what_the_loop_takes():
-    assert four.SETTINGS == {"max_new_tokens": 100, "temperature": 0.8, "top_k": None, "top_p": None, "min_p": 0.1,
-                             "seed": None}
+def test_a_knob_takes_what_the_loop_takes(course):
     settings = four.SETTINGS
-    for name, value, expected in (("temperature", "0", 0), ("top-k", "5", 5), ("top_p", ".9", 0.9), ("min-p", "0", None),
-                                  ("min-p", "0.0", None), ("min-p", "off", None), ("seed", "1" * 30, int("1" * 30)),
-                                  ("seed", "off", None), ("max-new-tokens", "0", 0), ("top-k", "off", None)):
+    assert list(settings.items()) == [("max_new_tokens", 100), ("temperature", 0.8), ("top_k", None), ("top_p", None),
+                                      ("min_p", 0.1), ("seed", None)]
+    for name, value, expected in (
+            ("temperature", "0", 0), ("top-k", "5", 5), ("top_k", "off", None), ("top_p", ".9", 0.9),
+            ("seed", "off", None), ("min-p", "0", None), ("min-p", "0.0", None), ("min-p", "off", None),
+            ("seed", "9" * 30, 10 ** 30 - 1), ("max-new-tokens", "0", 0)):
         settings = four.change_setting(settings, name, value)
         assert settings[name.replace("-", "_")] == expected
     assert four.SETTINGS["min_p"] == 0.1
-    for name, value in (("heat", "1"), ("temperature", "off"), ("temperature", "nan"), ("temperature", ""), ("top-k", "0"),
-                        ("top-k", "1.5"), ("max-new-tokens", "off"), ("max-new-tokens", "2.5"), ("min-p", "²")):
-        with pytest.raises(ValueError, match=name):
+    for name, value, says in (
+            ("heat", "1", "no knob 'heat'"), ("temperature", "off", "temperature takes a number, not 'off'"),
+            ("temperature", "nan", "must be a number from 0 up"), ("temperature", "", "takes a number, not ''"),
+            ("top-k", "0", "top-k must be"), ("top-k", "1.5", "top-k must be"), ("top-p", "1.5", "top-p must be"),
+            ("max-new-tokens", "off", "takes a number, not"), ("max-new-tokens", "2.5", "max-new-tokens must be"),
+            ("min-p", "²", "min-p takes a number or off"), ("seed", "or", "seed takes a number or off")):
+        with pytest.raises(ValueError, match=says):
             four.change_setting(settings, name, value)
-
-
-@pytest.mark.parametrize("arguments, says", [
-    (["a", "--temperature", "-1"], "temperature must be a number from 0 up"),
-    (["a", "--temperature", "nan"], "temperature must be a number from 0 up"),
-    (["a", "--seed", "x"], "seed takes a number or off"),
-    (["a", "--top-k", "0"], "top-k must be at least 1"), (["a", "--top-p", "1.5"], "top-p must be above 0"),
-    (["--explain"], "a text is missing"), (["a", "--model", "no such folder"], "no such folder")])
-def test_a_wrong_setting_gets_one_sentence_and_status_2(arguments, says, course):
-    ended = run("lesson_4_sampling.py", *arguments)
-    assert ended.returncode == 2 and says in ended.stderr and ended.stderr.count("\n") == 1
+    for given, says in (({"explain": True}, "it takes a text"), ({"text": "a", "temperature": "-1"}, "from 0 up"),
+                        ({"text": "a", "model": "no such folder"}, "no such folder")):
+        with pytest.raises((ValueError, OSError), match=says):
+            four.show(**given)
 
 
 def test_chat_turns_knobs_tells_them_and_ends(course):
-    said = run("lesson_4_sampling.py", "--chat", "--seed", "1", "--max-new-tokens", "1", stdin="/temperature 0\n/min-p off\n"
-               + PROMPT + "\n/heat 1\n/top-k 0\n/help\n\n/\n").stdout
+    typed = f"/temperature 0\n/min-p off\n{PROMPT}\n/heat 1\n/top-k 0\n/help\n\n"
+    said = run("lesson_4_sampling.py", "--chat", "--seed", "1", "--max-new-tokens", "1", stdin=typed).stdout
     assert "> /temperature is 0\n> /min-p is off\n> " + PROMPT + " blue" in said
     assert "no knob 'heat'" in said and "top-k must be" in said
     knobs = ["max-new-tokens is 1", "temperature is 0", "top-k is off", "top-p is off", "min-p is off", "seed is 1"]
-    assert said.count("".join(f"/{knob}\n" for knob in knobs)) == 2
+    assert "".join(f"/{knob}\n" for knob in knobs) in said
 
 
 def test_a_sentence_is_not_left_hanging(course, capsys):
-    def pieces(text, count):
-        steps = [(id, [1.0], [1.0]) for id in text.encode()]
-        return BYTES.decode(id for id, _, _ in four._finish_sentence(BYTES, steps, count))
-
-    text = 'One. Two!" Three'
-    assert [pieces(text, count) for count in (1, 4, 5, 9, 11)] == ["One.", "One.", "One. Two!", 'One. Two!', text]
+    for count, written in ((1, "One."), (4, "One."), (5, "One. Two!"), (9, "One. Two!"), (11, 'One. Two!" Three')):
+        steps = ((id, [1.0], [1.0]) for id in b'One. Two!" Three')
+        assert BYTES.decode(id for id, _, _ in four._finish_sentence(BYTES, steps, count)) == written
     ends = 0
     for seed in range(8):
-        said = run("lesson_4_sampling.py", PROMPT, "--max-new-tokens", "20", "--seed", seed).stdout
-        ends += said.rstrip().rstrip('"')[-1] in ".!?"
+        four.show(PROMPT, max_new_tokens="20", seed=str(seed))
+        ends += capsys.readouterr().out.rstrip().rstrip('"')[-1] in ".!?"
     assert ends >= 7        # now and then no end is near
 
 
 def test_each_choice_fits_a_line_and_shows_the_end_of_the_story(course, capsys):
     tokenizer, model = course
     end = tokenizer.encode(two.END_OF_TEXT, allowed_special="all")
-    for seed in range(4):
-        steps = list(four.generate_ids(model, tokenizer.encode(PROMPT), end, max_new_tokens=300, seed=seed))
+    for seed in range(9):       # the end is drawn sooner or later, and nothing comes after it
+        steps = list(four.generate_ids(model, tokenizer.encode(PROMPT), end, max_new_tokens=400, seed=seed))
         four.write_steps(tokenizer, steps, PROMPT, explain=True)
         head, *lines, empty, text = capsys.readouterr().out.splitlines()
-        assert len(lines) == len(steps) and not empty and max(map(stage.display_width, [head, *lines])) <= 79
-        assert two.END_OF_TEXT in lines[-1] and two.END_OF_TEXT not in text
+        assert 1 < len(lines) == len(steps) < 400 and not empty
+        assert max(map(stage.display_width, [head, *lines])) <= 79
+        assert two.END_OF_TEXT in lines[-1] and end == [id for id, _, _ in steps if id in end]
         assert text == PROMPT + tokenizer.decode([id for id, _, _ in steps[:-1]])
     ids = list("我们正在学习人工智能\n\x1b".encode())
     four.write_steps(BYTES, [(id, [1 / 257] * 257, [1 / 257] * 257) for id in ids], "的" * 50, explain=True)
@@ -1063,23 +1380,657 @@ def test_each_choice_fits_a_line_and_shows_the_end_of_the_story(course, capsys):
 
 
 def test_the_exercises_of_lesson_4_say_why_and_their_hints_do_not_mislead(course):
-    tokenizer, model = course
-
     def always_the_best(model, ids, count):
         return [id for id, _, _ in four.generate_ids(model, ids, max_new_tokens=count, temperature=0)]
 
-    for exercise, answer, says in (
-            (four.exercise_1, "0.5, 0.25, 0.25", "a list of three numbers"), (four.exercise_1, [0.2, 0.1, 0.1], "add up to 0.4"),
-            (four.exercise_1, [0.25, 0.25, 0.5], "twice the second"), (four.exercise_2, [0.5, 0.3, 0.2], "a list of ids"),
-            (four.exercise_2, [3, 4], "not left"), (four.exercise_2, [2, 0], "not these alone"),
-            (four.exercise_2, [2, 1, 0], "Yes: top-k"), (four.exercise_3, "3", "a number"), (four.exercise_3, 1, "20.1 times"),
-            (four.exercise_3, 0, "inf times"), (four.exercise_4, lambda shares: None, "gave None; 1.5 is right"),
-            (four.exercise_5, always_the_best, "Not yet: three"), (four.exercise_5, lambda *more: [1], "six ids"),
-            (four.exercise_5, lambda *more: [len(tokenizer)] * 6, "six ids")):
-        assert says in exercise(answer)
-    bits = re.match("Yes: three texts of yours have (.+) bits of surprise, and greedy's have (.+)\\. The last is 'The cat ",
-                    four.exercise_5(beam_search)).groups()
-    assert float(bits[0]) < float(bits[1])
+    for number, answer, says in (
+            (1, "0.5, 0.25, 0.25", "a list of three numbers"), (1, [0.2, 0.1, 0.1], "add up to 0.4"),
+            (1, [0.25, 0.25, 0.5], "twice the second"), (2, [0.5, 0.3, 0.2], "a list of ids"), (2, 3, "a list of ids"),
+            (2, [3, 4], "not left"), (2, [2, 0], "not these alone"), (2, [2, 1, 0], "Yes: top-k"), (3, "3", "a number"),
+            (3, 1, "20.1 times"), (3, 0, "inf times"), (4, lambda shares: None, "gave None; 1.5 is right"),
+            (5, always_the_best, "Not yet: three"), (5, lambda *more: [1], "six ids"),
+            (5, lambda *more: [len(course[0])] * 6, "six ids")):
+        assert says in getattr(four, f"exercise_{number}")(answer)
+    bits = re.findall("have ([\\d.]+[0-9])", said := four.exercise_5(beam_search))
+    assert said.startswith("Yes: three") and "The last is 'The cat " in said and float(bits[0]) < float(bits[1])
+
+
+# --- lesson 5 --------------------------------------------------------------------------------
+
+MODELS = DATA / "models"        # of five families, with what PyTorch gives: see lesson 6
+PLAIN = dict(query_at=five.no_position, key_at=five.no_position)
+GPT2 = dict(norm=five.layer_norm, feed_forward=five.feed_forward, activation=five.gelu, **PLAIN)
+WINDOW = partial(five.sliding_window, size=4)
+VARIANTS = {
+    "2017": dict(GPT2, heads=2, norm_first=False, activation=five.relu), "gpt2": dict(GPT2, heads=2),
+    "llama": dict(heads=2), "grouped": dict(heads=4, key_value_heads=2), "wide heads": dict(heads=1, head_dim=10),
+    "window": dict(heads=4, key_value_heads=1, first_visible=WINDOW), "no positions": dict(heads=2, **PLAIN)}
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def random_transformer(variant, seed=0, blocks=2, **changes):
+    """A model of 8 dimensions and 20 tokens with random weights; the same seed gives the same weights."""
+    settings, rng = five.Settings(8, **{**VARIANTS[variant], **changes}), random.Random(seed)
+    old = variant in ("2017", "gpt2")
+    asks, asked = (heads * settings.head_dim for heads in (settings.heads, settings.key_value_heads))
+
+    def matrix(rows, columns=8):
+        return [[rng.gauss(0, 0.7) for _ in range(columns)] for _ in range(rows)]
+
+    def linear(rows, columns=8):
+        return five.Linear(matrix(rows, columns), matrix(1, rows)[0] if old else None)
+    layers = [five.Block(settings, matrix(1 + old), linear(asks), linear(asked), linear(asked), linear(8, asks),
+                         matrix(1 + old), [linear(12), *([] if old else [linear(12)]), linear(8, 12)])
+              for _ in range(blocks)]
+    positions = [five.sinusoid(place, 8) for place in range(64)] if old else None
+    return five.Transformer(settings, matrix(20), layers, matrix(1 + old) if settings.norm_first else None,
+                            None if variant == "gpt2" else matrix(20), positions)
+
+
+def far_apart(a, b):
+    return max(abs(x - y) for x, y in zip(a, b)) if len(a) == len(b) else math.inf
+
+
+def test_attention_by_its_definition():
+    rng = random.Random(51)
+    for _ in range(50):
+        size, count = rng.randrange(1, 9), rng.randrange(1, 9)
+        query, *rows = ([rng.gauss(0, 2) for _ in range(size)] for _ in range(1 + 2 * count))
+        keys, values = rows[:count], rows[count:]
+        powers = [math.exp(sum(x * y for x, y in zip(query, key)) / size ** 0.5) for key in keys]
+        right = [sum(power * x for power, x in zip(powers, column)) / sum(powers) for column in zip(*values)]
+        shuffled = zip(*rng.sample(list(zip(keys, values)), count))     # a sum has no order
+        assert max(far_apart(five.attention(query, *rows), right) for rows in ((keys, values), shuffled)) < 1e-9
+
+
+@pytest.mark.parametrize("given, right", [
+    (five.sinusoid(3, 4), [math.sin(3), math.cos(3), math.sin(0.03), math.cos(0.03)]),
+    (five.layer_norm([1, 2, 4], [2, 1, 1], [0, 5, 0], 0), [-2.138089935, 4.732738758, 1.336306210]),
+    (five.rms_norm([3, 4], [1, 2], 0.5), [3 / 13 ** 0.5, 8 / 13 ** 0.5]),
+    (five.rotate([1, 0, 0, 0], 2), [math.cos(2), 0, math.sin(2), 0]),       # 0 is paired with 2
+    # torch.nn.functional.gelu(approximate="tanh") and silu in float64
+    ([five.gelu(x) for x in (-1, 0.5, 3, -1e6)], [-0.15880800939172324, 0.34571400982514394, 2.996362607918227, 0]),
+    ([five.silu(x) for x in (-1, 0.5, 3, -1e6, 1e6)], [-0.26894142136999, 0.31122966560092, 2.8577223804673, 0, 1e6])])
+def test_norms_positions_and_activations_have_known_values(given, right):
+    assert far_apart(given, right) < 1e-9
+
+
+def test_rotary_positions_keep_lengths_and_depend_on_the_distance_alone():
+    rng = random.Random(52)
+    for _ in range(100):
+        size, base = 2 * rng.randrange(1, 9), rng.choice([100.0, 10000.0, 1e6])
+        query, key = ([rng.gauss(0, 1) for _ in range(size)] for _ in "qk")
+        here, there, shift = (rng.randrange(1000) for _ in range(3))
+        score, shifted = (five.dot(five.rotate(query, here + by, base), five.rotate(key, there + by, base))
+                          for by in (0, shift))
+        assert score == pytest.approx(shifted, abs=1e-9)
+        assert three.length(five.rotate(query, here, base)) == pytest.approx(three.length(query))
+        assert far_apart(five.rotate(five.rotate(query, here, base), -here, base), query) < 1e-9
+
+
+@every_variant
+def test_with_a_cache_or_without_the_logits_are_the_same_and_later_ids_never_change_them(variant):
+    rng, model, ids = random.Random(53), random_transformer(variant), [3]
+    for _ in range(25):
+        ids = ids[:rng.randrange(len(ids) + 1)] + rng.choices(range(20), k=rng.randrange(1, 5))     # a branch
+        right = random_transformer(variant).logits(ids)
+        assert right == model.logits(ids) == model.logits(list(ids))
+        assert all(len(keys) == len(values) == len(ids) for block in model.blocks for keys, values in block.cache)
+        model.logits(ids + rng.choices(range(20), k=5))
+        assert model.logits(ids) == right
+
+
+def test_without_positions_the_order_of_what_came_before_does_not_count():
+    ids = random.Random(55).sample(range(20), 8)
+    for variant, counts in (("no positions", False), ("llama", True), ("gpt2", True)):
+        logits = [random_transformer(variant, blocks=1).logits(text + ids[-1:]) for text in (ids[:-1], ids[-2::-1])]
+        assert far_apart(*logits) > 1e-3 if counts else far_apart(*logits) < 1e-9
+
+
+def test_a_window_does_nothing_until_the_text_is_longer_than_it():
+    ids = random.Random(56).choices(range(2, 20), k=9)
+    for count in range(1, 10):
+        whole, window = (random_transformer("llama", blocks=1, first_visible=first).logits(ids[:count])
+                         for first in (five.whole_text, WINDOW))
+        assert (whole == window) == (count <= 4)
+    for blocks in (1, 2):       # out of sight for one block, but two blocks see twice as far
+        a, b = (random_transformer("window", blocks=blocks).logits([id, *ids[1:5]]) for id in (0, 1))
+        assert (a == b) == (blocks == 1)
+
+
+def test_grouped_queries_are_shared_heads():
+    grouped, full = random_transformer("grouped"), random_transformer("grouped", key_value_heads=4)
+    for few, many in zip(grouped.blocks, full.blocks):
+        # Each of the two heads is written twice.
+        key, value = (five.Linear(part.matrix[:2] * 2 + part.matrix[2:] * 2) for part in (few.key, few.value))
+        vars(many).update(vars(few), settings=many.settings, cache=many.cache, key=key, value=value)
+    full.embeddings, full.output, full.last_norm = grouped.embeddings, grouped.output, grouped.last_norm
+    assert far_apart(grouped.logits([4, 7, 1, 7]), full.logits([4, 7, 1, 7])) < 1e-12
+
+
+def test_what_does_not_fit_together_is_said_and_nothing_wrong_is_left_behind(monkeypatch):
+    model, linears = random_transformer("gpt2"), [five.Linear([[0.0] * 8] * rows) for rows in (8, 9, 8, 8)]
+    before = model.logits([1, 2, 3])
+    wrong = [(five.Settings, sizes, "evenly") for sizes in ((12, 5), (12, 0), (12, 4, 3), (12, -1), (12, 2, 4))]
+    wrong += [(model.logits, [ids], says) for ids, says in (
+        ([], "at least one"), ([1, 20], "20"), ([1, -1], "-1"), ([1, 2, 3, "a"], "'a'"), ([1] * 65, "64 positions"))]
+    block = (five.Settings(8, heads=2), [[1.0] * 8], *linears, [[1.0] * 8], [])
+    wrong += [(five.sinusoid, (0, 7), "7 is odd"), (five.Block, block, r"\[8, 9, 8\] rows")]
+    for action, arguments, says in wrong:
+        with pytest.raises(ValueError, match=says):
+            action(*arguments)
+    assert len(model.logits([1] * 64)) == 20 and model.logits([1, 2, 3]) == before
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(model.blocks[1], "attend", lambda *_: signal.raise_signal(signal.SIGINT))
+        model.logits([1, 2, 5, 6])
+    assert model.logits([1, 2, 5, 6]) == random_transformer("gpt2").logits([1, 2, 5, 6])
+
+
+class CountedMatrix(tuple):
+    """A matrix that counts its multiplications, to be found by `times` instead of a list."""
+    count = 0
+
+    def times(self, vector):
+        CountedMatrix.count += len(self) * len(vector)
+        return [three.dot(row, vector) for row in self]
+
+
+@every_variant
+def test_multiplications_are_counted_right_and_only_the_last_token_meets_the_output(variant):
+    model, plain = random_transformer(variant), random_transformer(variant)
+    model.output = CountedMatrix(model.embeddings if model.output is None else model.output)
+    for block in model.blocks:
+        for part in (block.query, block.key, block.value, block.output, *block.feed_forward):
+            part.matrix = CountedMatrix(part.matrix)
+    CountedMatrix.count = 0
+    assert model.logits([1, 2, 3, 4, 5, 6]) == plain.logits([1, 2, 3, 4, 5, 6])
+    of_attention = sum(2 * len(keys) * len(query) for block in model.blocks for query, keys in block.looks)
+    by_six, CountedMatrix.count = CountedMatrix.count - 20 * 8, 0
+    model.logits([1, 2, 3, 4, 5, 6, 7])
+    assert 6 * (CountedMatrix.count - 20 * 8) == by_six
+    assert five.multiplications(model, 5) == by_six // 6 + of_attention
+
+
+@pytest.mark.parametrize("vocab_size, count", [(2, 20), (3, 40), (10, 60), (1000, 60), (5000, 20)])
+def test_the_head_set_by_hand_finds_the_last_time_in_any_vocabulary(vocab_size, count):
+    rng = random.Random(57)
+    start = rng.randrange(vocab_size)
+    text = rng.choices([id for id in range(vocab_size) if id != start], k=count)
+    ids, head = [start, *text, *text[:10]], five.induction_head(vocab_size, start)
+    for place, id in enumerate(ids):
+        shares = four.softmax(head.logits(ids[:place + 1]))
+        earlier = max([at for at in range(1, place) if ids[at] == id], default=None)
+        assert max(shares) < 1.001 / vocab_size if earlier is None else shares[ids[earlier + 1]] > 0.99
+        before, look = (five.attention_weights(*block.looks[0]) for block in head.blocks)
+        assert before[max(0, place - 1)] > 0.99 and look[0 if earlier is None else earlier + 1] > 0.99
+
+
+def test_the_head_set_by_hand_looks_far_back_and_repeats_what_no_model_learned(course):
+    tokenizer, model = course
+    end, = three.story_ids(tokenizer, [])
+    text = random.Random(58).sample(range(256, len(tokenizer) - 1), 300)      # each token once
+    ids, heads = [end, *text, *text[:5]], (five.induction_head(len(tokenizer), end), model)
+    of_head, of_model = (sum(three.bits(four.softmax(each.logits(ids[:at]))[ids[at]]) for at in range(302, 306))
+                         for each in heads)
+    assert of_head < 0.01 and of_model > 20
+
+
+def test_looking_back_is_worth_something_on_the_stories_held_out(course):
+    tokenizer, model = course
+    (end,), (the, dog) = three.story_ids(tokenizer, []), tokenizer.encode("The dog")
+    mixture = five.Mixture(model, five.induction_head(len(tokenizer), end))
+    alone, mixed = (three.bits_per_byte(each, tokenizer, one.corpus_stories()[1], every=2) for each in (model, mixture))
+    assert mixed < alone - 0.02
+    for text, share in (([end, the, dog, the], 0.08), ([end, the, dog], 0)):
+        right = [(1 - share) * x + share * (id == dog) for id, x in enumerate(four.softmax(model.logits(text)))]
+        assert far_apart(four.softmax(mixture.logits(text)), right) < 1e-6
+
+
+def test_a_text_is_shown_with_the_looks_of_the_head():
+    for text in ("The dog saw a cat. The cat saw the dog.", "x", "", "\x1b[31m\n" * 40, "The sun. " * 60):
+        shown = run("lesson_5_transformer.py", text)
+        assert shown.returncode == 0 and not shown.stderr and "\x1b" not in shown.stdout
+        assert max(map(stage.display_width, shown.stdout.splitlines())) < 80
+        *drawn, last = shown.stdout.splitlines()
+        assert last.startswith("The head finds something") and drawn[0].startswith("██ ") and len(drawn) <= 31
+    assert "·sun  (next: .)" in shown.stdout
+
+
+def slopes(query, keys, values, upstream):
+    weights, scale = five.attention_weights(query, keys), math.sqrt(len(query))
+    gains = [five.dot(upstream, value) for value in values]
+    scores = [weight * (gain - five.dot(weights, gains)) / scale for weight, gain in zip(weights, gains)]
+    return ([five.dot(scores, column) for column in zip(*keys)], [[score * x for x in query] for score in scores],
+            [[weight * x for x in upstream] for weight in weights])
+
+
+def whole_attention(queries, keys, values):
+    return [five.attention(query, keys[:place + 1], values[:place + 1]) for place, query in enumerate(queries)]
+
+
+ARROWS = [50.0] * 4 + [0.0] * 4
+TWO_BACK, NOTHING = [five.rotate(ARROWS, -2), ARROWS], [[0] * 4] * 5
+
+
+@pytest.mark.parametrize("number, right, wrong, hint", [
+    (1, [[1, 0, 0], [0.5, 0.5, 0], [1 / 3] * 3], [[0.2, 0.6, 0.2], [0, 0, 1], [1 / 3] * 3], "not see key 3"),
+    (1, [[1.0], [0.5, 0.5], [0.33, 0.33, 0.33]], [[0, 1], [0.5, 0, 0.5], [1 / 3] * 3], "equal shares"),
+    (2, [65536, 262144], [32768, 131072], "a key and a value"),
+    (3, TWO_BACK, [five.rotate(ARROWS, -1), ARROWS], "1 back"),
+    (3, TWO_BACK, [[x / 50 for x in part] for part in TWO_BACK], "two back only 0"),
+    (4, whole_attention, lambda queries, *rest: [five.attention(query, *rest) for query in queries], "Whom"),
+    (4, whole_attention, lambda queries, keys, values: [], "should be"),
+    (5, slopes, lambda *parts: (NOTHING[0], NOTHING, NOTHING), "values"),
+    (5, slopes, lambda *parts: (slopes(*parts)[0], NOTHING, slopes(*parts)[2]), "keys")])
+def test_the_exercises_of_lesson_5(number, right, wrong, hint):
+    exercise = getattr(five, f"exercise_{number}")
+    assert exercise(right).startswith("Yes") and not exercise(wrong).startswith("Yes") and hint in exercise(wrong)
+
+
+# --- lesson 6 --------------------------------------------------------------------------------
+
+SMALL = {"model_type": "llama", "vocab_size": 60, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
+IDS = [7, 3, 59, 0, 12, 12, 5, 31, 44, 2, 8, 19]
+
+
+def write_small(folder, **changes):
+    formats.write_model(folder, {**SMALL, **changes})
+    return folder
+
+
+def change_json(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+
+
+def change_tensors(folder, change, dtype=None):
+    """Write the tensors of a folder again, under changed names; None leaves one out."""
+    tensors = {}
+    for name, tensor in formats.read_safetensors(folder / "model.safetensors").items():
+        if change(name):
+            tensors[change(name)] = (dtype or "F32", tensor.shape, [number for row in tensor for number in row])
+    formats.write_safetensors(folder / "model.safetensors", tensors, {})
+
+
+def logits_of(folder, ids=IDS, packed=False):
+    return six.load_transformer(folder, packed).logits(ids)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_packed_product_is_the_plain_one_of_the_rounded_numbers(bits):
+    rng = random.Random(bits)
+    for _ in range(150):
+        rows, columns, size = rng.randrange(1, 40), rng.randrange(1, 60), 10 ** rng.uniform(-30, 30)
+        matrix = [[rng.choice([0, 1, -1, rng.gauss(0, size), size]) for _ in range(columns)] for _ in range(rows)]
+        vector = [rng.choice([0, 1, rng.gauss(0, 1), rng.gauss(0, 1e6), 1e-9]) for _ in range(columns)]
+        packed = six.PackedMatrix(matrix, bits)
+        unit = (2 ** 24 - columns) / max(sum(map(abs, vector)), 1e-300)
+        for row, given in zip(matrix, packed.times(vector)):
+            whole, steps = six.quantize(row, bits)
+            exact = sum(weight * round(number * unit) for weight, number in zip(whole, vector))
+            assert given == pytest.approx(exact / (steps * unit), rel=1e-12)
+            assert abs(given - three.dot(row, vector)) <= (sum(map(abs, vector)) * max(map(abs, row)) * 2.0 ** -(bits - 2)
+                                                          + 1e-5 * max(map(abs, row)) * max(map(abs, vector)))
+
+
+def test_no_lane_overflows_even_at_worst():
+    rng = random.Random(2)
+    for columns in (1, 2, 3, 64, 1000, 20_000):
+        vector = [rng.choice([-1, 1]) * rng.choice([0.1, 1.0, 1000.0]) for _ in range(columns)]
+        worst = [math.copysign(1, number) for number in vector]
+        rows = [worst, [-number for number in worst], [0.0] * columns, worst]
+        for bits in (8, 16):
+            given, most = six.PackedMatrix(rows, bits).times(vector), sum(map(abs, vector))
+            assert given == pytest.approx([most, -most, 0, most], rel=1e-3, abs=0.0)
+
+
+def test_packing_fast_is_packing_simply():
+    rng = random.Random(3)
+    for bits, rows, columns in ((8, 1, 1), (16, 1, 9), (16, 255, 3), (8, 256, 4), (16, 257, 5), (8, 600, 2)):
+        matrix = [[rng.choice([0.0, rng.gauss(0, 1), -0.5, 0.5, 2.0 ** rng.randrange(-40, 40)]) for _ in range(columns)]
+                  for _ in range(rows)]
+        whole, steps = zip(*(six.quantize(row, bits) for row in matrix))
+        packed = [six.pack(column, bits + 24) for column in zip(*whole)]
+        assert six.pack_columns(iter(matrix), bits) == (packed, list(steps))
+        for column, numbers in zip(packed, zip(*whole)):
+            assert six.unpack(column, rows, bits + 24) == list(numbers)
+
+
+def test_what_is_no_number_is_not_multiplied():
+    for wrong in (math.nan, math.inf):
+        with pytest.raises(ValueError):
+            six.PackedMatrix([[1.0, 2.0]]).times([wrong, 1.0])
+
+
+@pytest.mark.skipif(not MODELS.exists(), reason="needs the models")
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen2", "llama4"])
+def test_the_logits_are_those_of_pytorch(name):
+    expected = json.loads((MODELS / name / "expected.json").read_text(encoding="utf-8"))
+    most = max(abs(logit) for logits in expected["logits"] for logit in logits)
+    for packed, allowed in ((False, 0.0002), (True, 0.005 * most)):
+        transformer = six.load_transformer(MODELS / name, packed)
+        for count, logits in enumerate(expected["logits"], 1):
+            assert transformer.logits(expected["ids"][:count]) == pytest.approx(logits, abs=allowed)
+        ids = expected["greedy"][:6]
+        for step in four.generate_ids(transformer, list(ids), max_new_tokens=20, temperature=0, min_p=None):
+            ids.append(step[0])
+        assert ids == expected["greedy"]
+
+
+SHAPES = {
+    "llama": {}, "biases": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    "head_dim": {"head_dim": 6}, "mistral": {"model_type": "mistral", "sliding_window": 3},
+    "qwen2": {"model_type": "qwen2"}, "qwen3": {"model_type": "qwen3", "head_dim": 8, "attention_bias": True},
+    "gpt2": {"model_type": "gpt2", "n_positions": 20, "tie_word_embeddings": True},
+    "gpt2 untied": {"model_type": "gpt2", "n_positions": 20, "tie_word_embeddings": False},
+    "llama4": {"model_type": "llama4_text", "intermediate_size_mlp": 20, "num_hidden_layers": 4, "num_local_experts": 3,
+               "interleave_moe_layer_step": 2, "attention_chunk_size": 4, "num_experts_per_tok": 2, "floor_scale": 4}}
+
+
+@pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)
+def test_every_family_is_saved_loaded_and_packed(changes, tmp_path):
+    plain = six.load_transformer(write_small(tmp_path / "first", **changes), packed=False)
+    six.save_transformer(plain, tmp_path / "second")
+    right = plain.logits(IDS)
+    assert logits_of(tmp_path / "second") == pytest.approx(right, abs=1e-9)
+    assert logits_of(tmp_path / "second", packed=True) == pytest.approx(right, abs=0.005 * max(map(abs, right)))
+    with pytest.raises(ValueError):
+        six.save_transformer(six.load_transformer(tmp_path / "first"), tmp_path / "third")
+
+
+def test_transformers_set_by_hand_are_saved_or_refused(tmp_path):
+    head = five.induction_head(30)
+    six.save_transformer(head, tmp_path)
+    for end in range(1, len(IDS)):
+        ids = [id % 30 for id in IDS[:end]]
+        assert logits_of(tmp_path, ids) == pytest.approx(head.logits(ids), abs=1e-3)
+    for block in head.blocks:
+        block.settings = five.Settings(**{**vars(head.settings), "activation": five.relu})
+    with pytest.raises(ValueError, match="no config.json"):
+        six.save_transformer(head, tmp_path)
+
+
+def test_one_model_may_be_written_in_many_ways(tmp_path):
+    right = logits_of(write_small(tmp_path, rope_theta=500.0))
+    config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
+    change_json(config, rope_theta=None, rope_parameters={"rope_theta": 500.0, "rope_type": "default"})
+    assert logits_of(tmp_path) == right
+    tensors = {name: ("F32", tensor.shape, [x for row in tensor for x in row])
+               for name, tensor in formats.read_safetensors(weights).items()}
+    files, shards = {}, [dict(list(tensors.items())[part::3]) for part in range(3)]
+    for number, shard in enumerate(shards):
+        formats.write_safetensors(tmp_path / f"model-{number}.safetensors", shard, {})
+        files.update(dict.fromkeys(shard, f"model-{number}.safetensors"))
+    weights.unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}), encoding="utf-8")
+    assert logits_of(tmp_path) == right
+    files["model.norm.weight"] = "../elsewhere.safetensors"
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}), encoding="utf-8")
+    with pytest.raises(ValueError, match="elsewhere"):
+        six.load_transformer(tmp_path)
+
+
+def test_prefixes_and_what_older_files_have_besides(tmp_path):
+    right = logits_of(write_small(tmp_path, **SHAPES["gpt2"]))
+    change_tensors(tmp_path, lambda name: name.replace("transformer.", ""))
+    assert logits_of(tmp_path) == right
+    right = logits_of(write_small(tmp_path, **SHAPES["llama4"]))
+    change_tensors(tmp_path, lambda name: "language_model." + name)
+    text = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({
+        "model_type": "llama4", "architectures": ["Llama4ForConditionalGeneration"], "text_config": text}), encoding="utf-8")
+    assert logits_of(tmp_path) == right
+
+
+def test_a_window_or_a_chunk_longer_than_the_text_changes_nothing(tmp_path):
+    for family, key in (("mistral", "sliding_window"), ("llama4_text", "attention_chunk_size")):
+        changes = {**SHAPES["llama4"], "model_type": family, "use_qk_norm": False}
+        found = [logits_of(write_small(tmp_path, **{**changes, key: size})) for size in (4, 12, 64)]
+        assert found[0] != found[1] == found[2]
+
+
+@pytest.mark.parametrize("changes, named", [
+    ({"model_type": "mixtral"}, "mixtral"), ({"model_type": "gemma2"}, "gemma2"), ({"model_type": "bert"}, "bert"),
+    ({"model_type": "phi3"}, "phi3"), ({"model_type": "mamba"}, "mamba"), ({"model_type": None}, "None"),
+    ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
+    ({"hidden_act": "gelu"}, "gelu"), ({"rope_scaling": {"type": "yarn", "factor": 4}}, "yarn"),
+    ({"rope_parameters": {"rope_type": "dynamic"}}, "dynamic"), ({"rope_scaling": {"rope_type": "llama3"}}, "factor"),
+    ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"), ({"partial_rotary_factor": 0.5}, "0.5"),
+    ({"quantization_config": {"quant_method": "fp8"}}, "fp8"), ({"num_hidden_layers": 0}, "num_hidden_layers"),
+    ({"num_hidden_layers": 3}, "layers.2"), ({"num_hidden_layers": 1}, "layers.1"), ({"vocab_size": 61}, "embed_tokens"),
+    ({"hidden_size": 32}, "embed_tokens"), ({"attention_bias": True}, "q_proj.bias"), ({"rms_norm_eps": "x"}, "rms_norm_eps"),
+    ({"num_key_value_heads": 3}, "k_proj"), ({"vocab_size": "60"}, "vocab_size"), ({"head_dim": 2.5}, "head_dim"),
+    ({"tie_word_embeddings": "no"}, "tie_word_embeddings"), ({"rope_theta": -1}, "rope_theta")])
+def test_what_there_is_no_code_for_is_refused_by_name(changes, named, tmp_path):
+    write_small(tmp_path)
+    change_json(tmp_path / "config.json", **changes)
+    with pytest.raises(ValueError, match=re.escape(named)):
+        six.load_transformer(tmp_path)
+
+
+def test_no_value_of_a_config_ends_in_a_traceback():
+    rng = random.Random(5)
+    odd = [None, 0, -1, 1.5, "x", [], [1], {}, True, math.inf, math.nan, [[]], 10 ** 30, {"rope_type": "llama3"}]
+    for changes in SHAPES.values():
+        keys = [*formats.check_config({**SMALL, **changes}), "rope_scaling", "rope_parameters", "text_config", "architectures"]
+        for _ in range(300):
+            config = {**SMALL, **changes, **{key: rng.choice(odd) for key in rng.sample(keys, rng.randrange(1, 3))}}
+            try:
+                checked = formats.check_config(config)
+                if checked["num_hidden_layers"] < 100:
+                    for layer in range(checked["num_hidden_layers"]):
+                        six.block_settings(checked, layer, [], [])
+            except ValueError:
+                pass
+
+
+def test_tensors_that_do_not_fit_are_refused_by_name(tmp_path):
+    for change, dtype, named in ((lambda name: name.replace("model.norm", "model.nrm"), None, "model.norm.weight"),
+                                 (lambda name: name if "v_proj" not in name else "", None, "v_proj"),
+                                 (lambda name: name, "I8", "quantized")):
+        write_small(tmp_path)
+        if dtype:
+            sizes = six.tensor_shapes(SMALL)
+            tensors = {name: {"dtype": "I8", "shape": shape} for name, shape in sizes.items()}
+            end = 0
+            for name, shape in sizes.items():
+                tensors[name]["data_offsets"] = [end, end + math.prod(shape)]
+                end += math.prod(shape)
+            header = json.dumps(tensors).encode()
+            (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(end))
+        else:
+            change_tensors(tmp_path, change)
+        with pytest.raises(ValueError, match=named):
+            six.load_transformer(tmp_path)
+
+
+def test_it_says_how_much_memory_a_model_needs(tmp_path, monkeypatch):
+    write_small(tmp_path)
+    monkeypatch.setattr(formats, "_free_memory", lambda: 1e6)
+    with pytest.raises(ValueError, match="needs 0.1 GB of memory"):
+        six.load_transformer(tmp_path)
+
+
+def small_llm(folder, **changes):
+    """A folder with a tokenizer of 300 tokens, and random weights that fit it."""
+    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = two.Tokenizer.train("user|assistant|the sky is blue " * 9, 300, names)
+    write_small(folder, vocab_size=max(tokenizer.vocabulary.values()) + 5, **changes)
+    tokenizer.save(folder / "tokenizer.json")
+    return tokenizer
+
+
+def test_a_special_token_in_a_question_is_plain_text(tmp_path):
+    tokenizer = small_llm(tmp_path)
+    end, = tokenizer.encode("<|im_end|>", allowed_special="all")
+    for question in ("Hi", "<|im_end|>", "a<|im_start|>user\n<|im_end|>", ""):
+        ids = six.question_ids(tokenizer, question)
+        assert tokenizer.decode(ids) == f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        assert ids.count(end) == 1
+    assert six.question_ids(two.Tokenizer.train("", 256), "Hi") == [72, 105]
+
+
+def test_a_tokenizer_with_more_tokens_than_rows_is_refused(tmp_path):
+    small_llm(tmp_path)
+    write_small(tmp_path, vocab_size=200)
+    with pytest.raises(ValueError, match="rows, 200"):
+        six.load_llm(tmp_path)
+
+
+def test_the_command_line_continues_and_talks(tmp_path):
+    tokenizer = small_llm(tmp_path)
+    ended = run("lesson_6_llama.py", "the sky", "--model", tmp_path, "--max-new-tokens", 5, "--temperature", 0)
+    assert ended.returncode == 0 and ended.stdout.startswith("the sky") and "5 tokens in" in ended.stderr
+    transformer = six.load_transformer(tmp_path)
+    ids = tokenizer.encode("the sky")
+    found = [step[0] for step in four.generate_ids(transformer, list(ids), max_new_tokens=5, temperature=0)]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [found[1], 2]}), encoding="utf-8")
+    ended = run("lesson_6_llama.py", "the sky", "--model", tmp_path, "--max-new-tokens", 5, "--temperature", 0)
+    assert "2 tokens in" in ended.stderr or found[0] == found[1]
+    ended = run("lesson_6_llama.py", "--chat", "--model", tmp_path, "--seed", 1, stdin="hello\n/temperature 0\nhello\n")
+    assert ended.returncode == 0 and ended.stdout.count("|im_start|") == 2 and "Traceback" not in ended.stderr
+    for wrong in (["the sky"], ["--model", tmp_path], ["x", "--model", tmp_path / "nowhere"], ["x", "--model", tmp_path, "--bits", 4]):
+        ended = run("lesson_6_llama.py", *wrong)
+        assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1
+
+
+def mixtral(vector, router, experts, activation, count):
+    scores = router(vector)
+    best = six.best_experts(scores, count)
+    total = sum(math.exp(scores[expert]) for expert in best)
+    result = [0.0] * len(vector)
+    for expert in best:
+        said = five.gated_feed_forward(vector, *experts[expert], activation)
+        result = [x + math.exp(scores[expert]) / total * y for x, y in zip(result, said)]
+    return result
+
+
+def test_the_exercises_of_lesson_6():
+    right = [1496, [[2, 0], [3, 2], [3, 1]], [3, -7, 2], 11, mixtral]
+    wrong = [1472, [[2, 0], [3, 2], [1, 0]], [2, -7, 1], 12, lambda vector, router, experts, *_: [0.0] * 4]
+    for number, (yes, no) in enumerate(zip(right, wrong), 1):
+        exercise = getattr(six, f"exercise_{number}")
+        assert exercise(yes).startswith("Yes")
+        assert not exercise(no).startswith("Yes") and exercise(no)[-1] in ".?"
+        assert not any(exercise(odd).startswith("Yes") for odd in ("", [], 0.5, None)) if number < 5 else True
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """A small Hugging Face: it serves `files`, knows Range, and breaks off after `breaks_after` bytes."""
+    files, breaks_after, asked, ranges = {}, None, [], True
+
+    def do_GET(self):
+        self.asked.append((self.path, self.headers.get("Range")))
+        data = self.files.get(self.path)
+        if data is None:
+            return self.send_error(404)
+        start = int(self.headers["Range"][6:-1]) if self.headers.get("Range") and self.ranges else 0
+        if start >= len(data):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(data)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        self.wfile.write(data[start:][:self.breaks_after])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    small_llm(tmp_path / "there")
+    Mirror.files = {f"/me/small/resolve/main/{file.name}": file.read_bytes() for file in (tmp_path / "there").iterdir()}
+    Mirror.breaks_after, Mirror.asked, Mirror.ranges = None, [], True
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(six, "MODEL_FOLDER", tmp_path / "model")
+    yield tmp_path / "model" / "me" / "small"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_model_is_fetched_once(mirror, monkeypatch):
+    tokenizer, transformer = six.load_llm("me/small")
+    assert {path.name for path in mirror.iterdir()} == {"config.json", "tokenizer.json", "model.safetensors"}
+    assert transformer.logits([1, 2]) == logits_of(mirror, [1, 2], packed=True)
+    count = len(Mirror.asked)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    six.load_llm("me/small")
+    assert len(Mirror.asked) == count
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_what_broke_off_goes_on(mirror, ranges):
+    data = Mirror.files["/me/small/resolve/main/model.safetensors"]
+    Mirror.breaks_after = len(data) // 3 + 1
+    if ranges:
+        six.load_llm("me/small")
+        asked = [part for path, part in Mirror.asked if path.endswith(".safetensors")]
+        assert len(asked) == 3 and asked[2] == f"bytes={2 * (len(data) // 3 + 1)}-"
+    else:       # a server that always begins at the beginning, and always breaks
+        Mirror.ranges = False
+        (mirror / "x").parent.mkdir(parents=True)
+        for file in ("config.json", "tokenizer.json"):
+            (mirror / file).write_bytes(Mirror.files[f"/me/small/resolve/main/{file}"])
+        (mirror / "model.safetensors.part").write_bytes(b"of another file")
+        Mirror.breaks_after = None
+        six.load_llm("me/small")
+    assert (mirror / "model.safetensors").read_bytes() == data
+    assert not list(mirror.glob("*.part"))
+
+
+def test_a_part_that_is_whole_or_too_long(mirror):
+    data = Mirror.files["/me/small/resolve/main/model.safetensors"]
+    for part in (data, data + b"more"):
+        mirror.mkdir(parents=True, exist_ok=True)
+        (mirror / "model.safetensors.part").write_bytes(part)
+        six.load_llm("me/small")
+        assert (mirror / "model.safetensors").read_bytes() == data
+        (mirror / "model.safetensors").unlink()
+
+
+def test_shards_are_fetched_and_nothing_outside_of_the_folder(mirror):
+    at = "/me/small/resolve/main/"
+    data = Mirror.files.pop(at + "model.safetensors")
+    names = formats.read_safetensors(mirror.parents[2] / "there" / "model.safetensors")
+    for file in ("model-1.safetensors", "../model-1.safetensors", "/model-1.safetensors", "a/b.safetensors", "model.py"):
+        Mirror.files[at + file] = data
+        Mirror.files[at + "model.safetensors.index.json"] = json.dumps({"weight_map": dict.fromkeys(names, file)}).encode()
+        if file == "model-1.safetensors":
+            six.load_llm("me/small")
+            assert (mirror / file).read_bytes() == data
+        else:
+            with pytest.raises(ValueError, match="no .safetensors file of its folder"):
+                six.load_llm("me/small")
+        (mirror / "model.safetensors.index.json").unlink()
+    assert {path.name for path in mirror.parents[2].iterdir()} == {"there", "model"}
+
+
+def test_what_cannot_be_fetched_is_said_in_one_sentence(mirror, monkeypatch):
+    for name, said in (("me/other", "is me/other the right name"), ("../small", "no folder"), ("a/../b", "no folder"),
+                       ("nowhere", "no folder"), ("me/small/more", "no folder")):
+        with pytest.raises(ValueError, match=said):
+            six.load_llm(name)
+    del Mirror.files["/me/small/resolve/main/tokenizer.json"]
+    with pytest.raises(ValueError, match="tokenizer.json"):
+        six.load_llm("me/small")
+    change = json.loads(Mirror.files["/me/small/resolve/main/config.json"])
+    Mirror.files["/me/mix/resolve/main/config.json"] = json.dumps({**change, "model_type": "mixtral"}).encode()
+    with pytest.raises(ValueError, match="mixtral"):
+        six.load_llm("me/mix")
+    assert not any("safetensors" in path for path, _ in Mirror.asked)
+    for endpoint, said in (("http://127.0.0.1:1", "can't be reached"), ("file:///etc", "HF_ENDPOINT")):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        with pytest.raises(ValueError, match=said):
+            six.load_llm("me/third")
 
 
 # --- your turn -------------------------------------------------------------------------------
@@ -1103,17 +2054,15 @@ def nearest_to_the_parents():
     return next(tokenizer.decode([id]) for id, _ in three.nearest(both, model.embeddings, 3) if id not in ids)
 
 
-def count_pairs_of_words(ids, vocab_size):
-    counts, followers = Counter(ids), {}
-    for before, after in zip(ids, ids[1:]):
-        followers.setdefault(before, Counter())[after] += 1
-    alone = [(counts[id] + 0.5) / (len(ids) + 0.5 * vocab_size) for id in range(vocab_size)]
+class MixedWithCounts:
+    """The course's model and a trigram, half and half."""
 
-    def probabilities(last):
-        after = followers.get(last, Counter())
-        total = sum(after.values()) + 30
-        return [(after[id] + 30 * share) / total for id, share in enumerate(alone)]
-    return probabilities
+    def __init__(self, ids, vocab_size):
+        self.model, self.trigram = three.course_model()[1], Trigram(ids, vocab_size)
+
+    def logits(self, ids):
+        learned, counted = three.softmax(self.model.logits(ids)), map(math.exp, self.trigram.logits(ids))
+        return [math.log(x + y) for x, y in zip(learned, counted)]
 
 
 def beam_search(model, ids, count, width=4):
@@ -1135,13 +2084,13 @@ REFERENCE_ANSWERS = {
           words_without_signs],
     two: [11, [9, 1, 2, 9], ["at", "hat", " t"],
           lambda tokenizer, text: len(text.encode()) / len(tokenizer.encode(text)) if text else 0, prune_merges],
-    three: [[1, -1, 0], [10, 16], nearest_to_the_parents, lambda a, b: math.dist(a, b), count_pairs_of_words],
+    three: [[1, -1, 0], [10, 16], nearest_to_the_parents, lambda a, b: math.dist(a, b), MixedWithCounts],
     four: [[0.5, 0.25, 0.25], [0, 1, 2], 3, lambda shares: -sum(share * math.log2(share) for share in shares if share),
            beam_search]}
 WRONG_ANSWERS = {
     one: [["Is", " it", " red?", "  ", "Yes."], [0, 1, 2, 0, 1, 2, 1], [" sky"] * 8, lambda tokens, vocabulary: math.nan, list],
     two: [10, [1, 9, 2, 9], ["at", "ha", "th"], lambda tokenizer, text: math.nan, lambda text, count: []],
-    three: [[0, 0, 0], [8, 16], " blue", lambda a, b: math.nan, lambda ids, vocab_size: lambda last: [1.0]],
+    three: [[0, 0, 0], [8, 16], " blue", lambda a, b: math.nan, lambda ids, vocab_size: three.EmbeddingModel.untrained(vocab_size, 2)],
     four: [[1, 0, 0], [0, 1, 2, 3], 0, lambda shares: math.nan, lambda model, ids, count: [1] * count]}
 
 
@@ -1151,20 +2100,7 @@ def test_exercises_accept_the_reference_answers_and_hint_at_wrong_ones(lesson, c
     for number, (exercise, right, wrong) in enumerate(zip(exercises, REFERENCE_ANSWERS[lesson], WRONG_ANSWERS[lesson]), 1):
         if (lesson, number) == (three, 3):
             right = right()
-        assert exercise(right) == ""
+        assert exercise(right).startswith("Yes")
         hint = exercise(wrong)
-        assert hint and hint[-1] in ".?"
+        assert hint[-1] in ".?" and not hint.startswith("Yes")
         assert number > 3 or str(right) not in hint
-
-
-def test_a_file_of_answers_is_checked_with_one_command(tmp_path):
-    (tmp_path / "answers.py").write_text("from lesson_2_coding_tokenizer import *\nanswer_1 = 11\nanswer_2 = [1]\n"
-                                         "def answer_4(tokenizer, text):\n    return 1 / 0\n", encoding="utf-8")
-    ended = run("lesson_2_coding_tokenizer.py", "--check", tmp_path / "answers.py")
-    said = ended.stdout.splitlines()
-    assert ended.returncode == 1 and said[0] == "exercise 1: Yes!" and "From the left" in said[1]
-    assert "no answer_3" in said[2] and "ZeroDivisionError in line 5" in said[3] and "no answer_5" in said[4]
-    for source in ("answer_1 = (", "1 / 0", "import sys\nsys.exit()"):
-        (tmp_path / "answers.py").write_text(source, encoding="utf-8")
-        ended = run("lesson_2_coding_tokenizer.py", "--check", tmp_path / "answers.py")
-        assert ended.returncode == 2 and "line" in ended.stderr and "Traceback" not in ended.stderr
