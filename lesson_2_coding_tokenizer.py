@@ -305,6 +305,9 @@ class Tokenizer:
         self._word_ids = lru_cache(maxsize=200_000)(self._encode_word)
         check_names(self.special_tokens, self._learned)
 
+    def __repr__(self) -> str:
+        return f"<Tokenizer: {len(self):,} tokens>"
+
     def __len__(self) -> int:
         return len(self._bytes_of)
 
