@@ -36,11 +36,11 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
-from formats import (Tensor, check_folder, checked_metadata, checksum_of, code_of, kept_or_trained, load_together,
-                     read_safetensors, save_together, write_safetensors, write_whole)
+from formats import (Tensor, check_folder, checked_metadata, checksum_of, code_of, kept_or_trained,
+                     load_together, read_safetensors, save_together, write_safetensors, write_whole)
 from lesson_1_tokens import CORPUS, UNKNOWN, build_vocabulary, corpus_stories, split_stories, tokens_to_ids
-from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer, split_words,
-                                       text_to_bytes)
+from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer,
+                                       split_words, text_to_bytes)
 from stage import HERE, bar, draw_map, progress, read_text, run_lesson, svg_map, table
 
 Vector = list[float]
@@ -83,16 +83,13 @@ def dot(a: Vector, b: Vector) -> float:
 
     It is large when both vectors are large in the same places. The slides give a dog and a
     cat three numbers each: fluffiness, willingness to save your life, and gratefulness. Who
-    should be near when you fall into a lake, where only the second number counts?
+    should be near when you fall into a lake, where only the second number counts? And who on
+    the sofa, where only fluffiness does?
 
     >>> dog, cat = [0.42, 0.97, 0.95], [0.73, 0.04, 0.01]
-    >>> in_a_lake, on_the_sofa = [0, 1, 0], [1, 0, 0]
-    >>> dot(in_a_lake, dog), dot(in_a_lake, cat)
+    >>> dot([0, 1, 0], dog), dot([0, 1, 0], cat)        # in the lake
     (0.97, 0.04)
-
-    And for an evening on the sofa, where only fluffiness does?
-
-    >>> dot(on_the_sofa, dog), dot(on_the_sofa, cat)
+    >>> dot([1, 0, 0], dog), dot([1, 0, 0], cat)        # on the sofa
     (0.42, 0.73)
 
     So a dot product is a score: how well does this vector fit what is asked for? An LLM
@@ -111,8 +108,6 @@ def unit(vector: Vector) -> Vector:
 
     >>> unit([3, 4])
     [0.6, 0.8]
-
-    Raises ValueError for a vector of zeros, which points nowhere.
     """
     size = length(vector)
     if size == 0:
@@ -126,10 +121,8 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
     Scale both arrows to length 1, and take the dot product. Now only the direction counts:
     1 is the same way, 0 a right angle, -1 the opposite way.
 
-    >>> cosine_similarity([3, 4], [6, 8]), cosine_similarity([1, 0], [0, 5])
-    (1.0, 0.0)
-    >>> cosine_similarity([1, 0], [-2, 0])
-    -1.0
+    >>> [cosine_similarity([1, 0], other) for other in ([3, 0], [0, 5], [-2, 0])]
+    [1.0, 0.0, -1.0]
 
     And the two arrows of the picture:
 
@@ -178,29 +171,24 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
                  k: int = 8) -> str:
     """For each token of a text, the tokens whose vectors point most nearly its way.
 
-    Mind the space: " dog" is one token, but "dog" is three, d, o and g.
+    You saw it for " blue" at the beginning. (Mind the space: " dog" is one token, but "dog"
+    is three, d, o and g.) Here are some words more, without the bars:
 
     >>> tokenizer, model = course_model()
-    >>> print(show_nearest(" dog", tokenizer, model.embeddings, k=4))
-    ·dog     1.000  ████████████████████████
-    ·horses  0.651  ███████████████▋
-    ·sun     0.638  ███████████████▎
-    ·cat     0.610  ██████████████▋
-    ·son     0.608  ██████████████▋
-
-    Nobody told the model that a dog is an animal and a mother a person. It had to guess
-    what comes next, and words of one kind stand in the same places. Not every neighbour is
-    a good one: it has read only 60 KB, a very short life.
-
-    >>> for word in "mother girl red run walk".split():
+    >>> for word in "dog mother girl red run walk".split():
     ...     id, = tokenizer.encode(" " + word)
     ...     near = nearest(model.embeddings[id], model.embeddings, k=6)[1:]
     ...     print(word.ljust(7), *(tokenizer.decode([id]) for id, _ in near))
+    dog      horses  sun  cat  son  horse
     mother   father  uncle  teacher  grandmother  farmer
     girl     boy  fox  cow  child  driver
     red      fire  dark  their  our  apple
     run      play  sit  walk  come  get
     walk     go  see  play  get  drove
+
+    Nobody told the model that a dog is an animal and a mother a person. It had to guess
+    what comes next, and words of one kind stand in the same places. Not every neighbour is
+    a good one: it has read only 60 KB, a very short life.
     """
     known, tables = set(tokenizer.vocabulary.values()), []
     spare = max(0, len(matrix) - len(known))    # rows of no token, in real models
@@ -268,8 +256,25 @@ def map_points(words: str, tokenizer: Tokenizer, matrix: Matrix) -> dict[str, Ve
 
     >>> tokenizer, model = course_model()
     >>> points = map_points(" ".join(KINDS.values()), tokenizer, model.embeddings)
-    >>> print(draw_map(points))
-    x
+    >>> print(draw_map(points, rows=18))
+                                         brother
+                                          teacher
+     blue                               mother
+       yellow                             father
+     white                           girl sister
+    green black            grandfather  cow doctor
+      grey                           boy grandmother
+      red                         horse   farmer
+                               fish  fox driver
+                           truck    dog bus
+                             duck   mouse
+                        train  bird  cat
+                        boat   woman car
+                       school  man river
+                   hill  garden kitchen
+                         house  street
+                             lake
+                           village
 
     Colours lie on the left, people at the top right, with animals below them, and places at
     the bottom, with vehicles above. Not all are where one would look for them: the model
@@ -538,8 +543,8 @@ class EmbeddingModel:
         The errors are the slope of the loss: raise a logit by 0.001, and the loss grows by
         0.001 times its error. (In natural units, ln instead of log2.) To go down the slope,
         step by step, is called gradient descent. All slopes are taken first, and only then
-        is anything moved. In the last section but three, `stands_for` makes a step cheap;
-        here each token stands for itself.
+        is anything moved. Here all tokens are candidates, and each stands for itself. The
+        section “The same, fast” takes a few of them, and `stands_for` says for how many.
         """
         candidates = stands_for or dict.fromkeys(range(len(self.biases)), 1.0)
         guess, outputs = self.guess(ids), lookup(self.outputs, list(candidates))
@@ -637,21 +642,18 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
             context, right = ids[max(0, place - 2):place], ids[place]
             model.step(context, right, RATE * left, 1 - RATE * left * SHRINK,
                        draw(context[-1], right))
-        _check_numbers(model)
+        if not math.isfinite(sum(model.biases) + sum(map(sum, model.outputs))):
+            raise ValueError(f"it has run away; a RATE of {RATE} is too high")
         watch(number, model)
     return model
 
 
 def _check_training(ids: list[int], vocab_size: int, dimensions: int, passes: int) -> None:
     if dimensions < 2 or dimensions % 2 or passes < 1:
-        raise ValueError(f"training needs an even number of dimensions and a pass or more, not {dimensions} and {passes}")
+        raise ValueError("training needs an even number of dimensions and a pass or more, "
+                         f"not {dimensions} and {passes}")
     if len(ids) < 2 or not all(isinstance(id, int) and 0 <= id < vocab_size for id in ids):
         raise ValueError(f"training needs two ids or more, all from 0 to {vocab_size - 1}")
-
-
-def _check_numbers(model: EmbeddingModel) -> None:
-    if not math.isfinite(sum(model.biases) + sum(map(sum, model.outputs))):
-        raise ValueError(f"it has run away: {RATE} as RATE is too high")
 
 
 def story_ids(tokenizer: Tokenizer, stories: Iterable[str]) -> list[int]:
@@ -701,7 +703,21 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
 
     >>> tokenizer, model = course_model()
     >>> print(model.metadata["record"])
-    x
+    before training: 2.38 bits per byte on the seen stories, 2.41 on the held-out ones
+        near dog: short oncet aboveith
+        My uncle can the and it one and said, the one the of. the.
+    after pass 1: 1.72 bits per byte on the seen stories, 2.11 on the held-out ones
+        near dog: father fish farmer brother You
+        My uncle can see a new barn to see. "And the gate, "w
+    after pass 2: 1.48 bits per byte on the seen stories, 1.90 on the held-out ones
+        near dog: doors horse boy child cat
+        My uncle can read it he came from in the middle of it was as if it
+    after pass 3: 1.31 bits per byte on the seen stories, 1.77 on the held-out ones
+        near dog: horses sun cat son horse
+        My uncle can not run to the sea can not see her for nothing. The boy
+    after pass 4: 1.24 bits per byte on the seen stories, 1.76 on the held-out ones
+        near dog: horses sun cat son horse
+        My uncle can not play to stop.
 
     First it learns which tokens are common, then which follow each other. Words of a kind
     come together. And look at the two losses. While both fall, it learns the language. When
@@ -729,20 +745,19 @@ def _say_how_long(ids: list[int], vocab_size: int, dimensions: int, passes: int)
     start = time.perf_counter()
     train_model(ids[:1000], vocab_size, dimensions, passes=1)
     seconds = (time.perf_counter() - start) * passes * len(ids) / len(ids[:1000])
-    duration = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
-    print(f"{len(ids):,} tokens, {passes} passes: this takes about {duration}", file=sys.stderr)
+    print(f"{len(ids):,} tokens, {passes} passes: this takes about {seconds:.0f} seconds", file=sys.stderr)
 
 
 def _report(number: int, model: EmbeddingModel, tokenizer: Tokenizer, ids: list[int],
             seen: list[str], held_out: list[str]) -> str:
-    """What a model can do after a pass: its loss, the neighbours of a word, and how it goes on with a text."""
-    every = 1 + len(ids) // 600
-    losses = [bits_per_byte(model, tokenizer, stories[:len(held_out)], every) for stories in (seen, held_out)]
+    """What a model can do after a pass: its loss, the neighbours of a word, and a text that it writes."""
+    when, every = f"after pass {number}" if number else "before training", 1 + len(ids) // 560
+    in_seen, in_held_out = (bits_per_byte(model, tokenizer, stories[:len(held_out)], every)
+                            for stories in (seen, held_out))
     word = _watched_word(tokenizer, ids)
-    near = [id for id, _ in nearest(model.embeddings[word], model.embeddings, 6)[1:]]
-    return (f"{f'after pass {number}' if number else 'before training'}: {losses[0]:.2f} bits per byte on the seen "
-            f"stories, {losses[1]:.2f} on the held-out ones\n    near{tokenizer.decode([word])}:"
-            f"{''.join(map(tokenizer.decode, zip(near)))}\n    {_go_on(model, tokenizer, held_out[0])}")
+    near = [tokenizer.decode([id]) for id, _ in nearest(model.embeddings[word], model.embeddings, 6)]
+    return (f"{when}: {in_seen:.2f} bits per byte on the seen stories, {in_held_out:.2f} on the held-out ones\n"
+            f"    near{near[0]}:{''.join(near[1:])}\n    {_go_on(model, tokenizer, held_out[0])}")
 
 
 def _watched_word(tokenizer: Tokenizer, ids: list[int]) -> int:
@@ -755,7 +770,7 @@ def _watched_word(tokenizer: Tokenizer, ids: list[int]) -> int:
 
 
 def _go_on(model: EmbeddingModel, tokenizer: Tokenizer, text: str) -> str:
-    """Go on from the first three tokens of a text, at most to the end of the story: the likely tokens are favoured."""
+    """Go on from the first three tokens of a text, to the end of the story at most, mostly with likely tokens."""
     ids, rng, end = tokenizer.encode(text)[:3], random.Random(5), tokenizer.encode(END_OF_TEXT, "all")
     while len(ids) < 17 and ids[-1:] != end:
         shares = softmax([2 * logit for logit in model.logits(ids)])
@@ -795,7 +810,8 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
     """
     if not drawn:
         return lambda last, right: None
-    half, counts, pairs, followers = max(1, drawn // 2), Counter(ids), Counter(zip(ids, ids[1:])), defaultdict(list)
+    half, followers = max(1, drawn // 2), defaultdict(list)
+    counts, pairs = Counter(ids), Counter(zip(ids, ids[1:]))
     for before, after in zip(ids, ids[1:]):
         followers[before].append(after)
 
@@ -897,27 +913,18 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     >>> len(tokenizer) == len(model.embeddings)
     True
 
-    It gives each token a score, as every LLM does. How a text is made of scores is lesson
-    4.
+    The model gives each token a score, as every LLM does. Lesson 4 makes text of scores.
     """
     def train() -> tuple[Tokenizer, EmbeddingModel]:
         print("training on corpus.txt, which is done once:", file=sys.stderr)
         return learn(*corpus_stories())
-    return kept_or_trained(MODEL_FOLDER, fingerprint(), load_model, train, save_model)
+    return kept_or_trained(MODEL_FOLDER, _fingerprint(), load_model, train, save_model)
 
 
-def fingerprint() -> str:
-    """A short name for all that makes the model, which changes with it.
-
-    It is made of the code of lessons 1 to 3, and of the words of corpus.txt as the
-    tokenizer cuts them.
-
-    >>> len(fingerprint())
-    64
-    """
-    lessons = map(code_of, sorted(HERE.glob("lesson_[123]_*.py")))
-    parts = [*lessons, *split_words(read_text(CORPUS))]
-    return checksum_of("\0".join(parts).encode("utf-8"))
+def _fingerprint() -> str:
+    """A short name for what makes the model: the code of lessons 1 to 3, and corpus.txt as they cut it."""
+    code = map(code_of, sorted(HERE.glob("lesson_[123]_*.py")))
+    return checksum_of("\0".join([*code, *split_words(read_text(CORPUS))]).encode("utf-8"))
 
 
 def save_model(folder: Union[str, Path], tokenizer: Tokenizer, model: EmbeddingModel) -> None:
@@ -949,10 +956,8 @@ def exercise_1(answer: list[float]) -> str:
     """
     if answer == [1, -1, 0]:
         return "Yes: the same way, the opposite way, and a right angle."
-    if len(answer) != 3:
-        return f"Three numbers are asked for, and yours are {len(answer)}."
-    if max(map(abs, answer)) > 1:
-        return "A cosine is never above 1 or below -1: how long the arrows are does not count."
+    if len(answer) != 3 or max(map(abs, answer)) > 1:
+        return "Write three numbers. None is above 1 or below -1: how long the arrows are does not count."
     return "The same way, the opposite way, a right angle: which is which?"
 
 
@@ -978,17 +983,14 @@ def exercise_3(answer: str) -> str:
     Take the vectors from `course_model`, add them number by number, and ask `nearest`.
     `encode` gives a list of ids, and `decode` takes one.
     """
-    if answer in (" mother", " father"):
-        return "That is one of the two themselves: look at the next ones."
     tokenizer, model = course_model()
     ids = [tokenizer.encode(word)[0] for word in (" mother", " father")]
     total = [x + y for x, y in zip(*lookup(model.embeddings, ids))]
     id, cosine = next(pair for pair in nearest(total, model.embeddings, 3) if pair[0] not in ids)
     if answer == tokenizer.decode([id]):
         return f"Yes: with a cosine of {cosine:.2f}. Both parents stand where it stands."
-    if answer == tokenizer.decode([id]).strip():
-        return "Almost: a token keeps the space before it."
-    return "Not that one. `nearest` gives ids, best first; the first ones are the two themselves."
+    return ("Almost: a token keeps the space before it." if answer == tokenizer.decode([id]).strip() else
+            "Not that one. `nearest` gives ids, best first; the first ones are the two themselves.")
 
 
 def exercise_4(answer: Callable[[Vector, Vector], float]) -> str:
@@ -1042,15 +1044,15 @@ for example: python3 lesson_3_embeddings.py --map "dog cat red blue" --svg map.s
 
 
 def show(text: Optional[str] = None, tokenizer: Optional[str] = None, embeddings: Optional[str] = None,
-         map: Optional[str] = None, svg: Optional[str] = None, train: Optional[str] = None, save: Optional[str] = None,
-         **settings: int) -> None:
+         map: Optional[str] = None, svg: Optional[str] = None, train: Optional[str] = None,
+         save: Optional[str] = None, **settings: int) -> None:
     """The neighbours of a text's tokens, or a map, by the course's vectors, your own, or a real LLM's."""
     if train is not None:
         return _train_on(train, save, settings)
     if save is not None or settings:
         raise ValueError("--save, --vocab-size, --dimensions and --passes belong to --train FILE")
     if (tokenizer is None) != (embeddings is None):
-        raise ValueError("--tokenizer and --embeddings belong together: ids mean something only in their own matrix")
+        raise ValueError("--tokenizer and --embeddings belong together: an id is a row of its own matrix")
     if text is None and map is None and svg is None:
         raise ValueError("a text is missing, to show the nearest tokens of, or --map or --svg")
     if tokenizer is not None:
@@ -1069,7 +1071,7 @@ def _show_map(words: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], s
     points = map_points(words, tokenizer, matrix)
     missing = [word for word in dict.fromkeys(words.split()) if word not in points]
     if missing:
-        print(f"not on the map, for they are not one token that training has met: {', '.join(missing)}", file=sys.stderr)
+        print("not on the map, for they are not one token that training has met:", *missing, file=sys.stderr)
     if svg is None:
         print(draw_map(points))
     else:
