@@ -634,6 +634,20 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
     write_whole(path, data.replace(NO_CHECKSUM.encode(), checksum_of(data).encode(), 1))
 
 
+def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
+    """Among the tensors of a model, the matrix with a row for each token, or with a few rows more.
+
+    Raises ValueError if no matrix has so many: then it belongs to another tokenizer.
+    """
+    matrices = [each for each in tensors.values() if len(each.shape) == 2]
+    fitting = [each for each in matrices if vocab_size <= len(each) <= vocab_size + 1024]
+    if not fitting:
+        rows = ", ".join(str(len(each)) for each in matrices[:3]) or "no"
+        raise ValueError(f"the tokenizer has {vocab_size} tokens, and the file has matrices of {rows} rows; "
+                         "take both from the same model")
+    return max(fitting, key=lambda each: bool(re.search("emb|wte", each.name)))
+
+
 # %% Keep a trained model
 
 def checksum_of(data: bytes) -> str:

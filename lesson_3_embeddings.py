@@ -36,8 +36,9 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
-from formats import (Tensor, check_folder, checked_metadata, checksum_of, code_of, kept_or_trained,
-                     load_together, read_safetensors, save_together, write_safetensors, write_whole)
+from formats import (Tensor, check_folder, checked_metadata, checksum_of, code_of, find_embeddings,
+                     kept_or_trained, load_together, read_safetensors, save_together,
+                     write_safetensors, write_whole)
 from lesson_1_tokens import CORPUS, UNKNOWN, build_vocabulary, corpus_stories, split_stories, tokens_to_ids
 from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer,
                                        split_words, text_to_bytes)
@@ -221,11 +222,12 @@ def principal_components(matrix: Matrix, count: int = 2) -> Matrix:
     take that direction out of all rows, and begin again: this finds the next axis. (The
     idea is Pearson's, of 1901; the method is called power iteration.)
     """
-    means, rng, axes = [sum(column) / len(matrix) for column in zip(*matrix)], random.Random(0), []
-    rows = [move(row, means, 1) for row in matrix]
+    middle = [sum(column) / len(matrix) for column in zip(*matrix)]
+    rows = [move(row, middle, 1) for row in matrix]
     tiny = 1e-9 * sum(dot(row, row) for row in rows)
+    axes, rng = [], random.Random(0)
     for _ in range(count):
-        axis = [rng.gauss(0, 1) for _ in means]
+        axis = [rng.gauss(0, 1) for _ in middle]
         for other in axes:
             axis = move(axis, other, dot(axis, other))
         for _ in range(100):
@@ -249,10 +251,7 @@ KINDS = {"animals": "dog cat fox horse bird duck cow fish mouse",
 
 
 def map_points(words: str, tokenizer: Tokenizer, matrix: Matrix) -> dict[str, Vector]:
-    """Put words on a map, where words with like vectors lie near each other.
-
-    Find the kinds: nobody told the model which words are people, animals, colours, places
-    and vehicles.
+    """Put words on a map, where words with like vectors lie near each other. Find the kinds!
 
     >>> tokenizer, model = course_model()
     >>> points = map_points(" ".join(KINDS.values()), tokenizer, model.embeddings)
@@ -279,9 +278,8 @@ def map_points(words: str, tokenizer: Tokenizer, matrix: Matrix) -> dict[str, Ve
     Colours lie on the left, people at the top right, with animals below them, and places at
     the bottom, with vehicles above. Not all are where one would look for them: the model
     had only 60 KB to read. And two words that meet here may be far apart in one of the 62
-    dimensions that the map does not show.
-
-    A word is left out if it is not one token, or if training never met it.
+    dimensions that the map does not show. A word is left out if it is not one token, or if
+    training never met it.
 
     Raises ValueError if fewer than two words are left.
     """
@@ -615,12 +613,11 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
 
     `dimensions` are the numbers of a vector. More of them can tell more apart, and cost
     more time. `passes` is how often the text is read. More passes learn these stories by
-    heart, not the language. In a step only `drawn` of the wrong tokens are looked at, or
-    all for 0; see the next section. The same `seed` gives the same model. `watch` is called
-    with 0 and the untrained model, and after each pass with its number and the model.
+    heart, not the language. To be quick, a step looks at `drawn` wrong tokens only, or at
+    all for 0. The same `seed` gives the same model. `watch` is called with 0 and the
+    untrained model, and after each pass with its number and the model.
 
-    The rate falls to 0 on the way, so that the last steps only settle what the first have
-    found.
+    The rate falls to 0 on the way. So the last steps only settle what the first have found.
 
     >>> text = list(b"the dog ran. the cat sat. ") * 20
     >>> model = train_model(text, vocab_size=128, dimensions=8, passes=2)
@@ -722,8 +719,8 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
     First it learns which tokens are common, then which follow each other. Words of a kind
     come together. And look at the two losses. While both fall, it learns the language. When
     only that on the seen stories still falls, it learns nothing but these stories: time to
-    stop. (Both are measured on a few of the tokens, to be quick, so the last digit is
-    luck.)
+    stop. (Both are measured on a few of the tokens, to be quick. Measured on all of them,
+    the last line would have 1.18 and 1.74.)
     """
     tokenizer = Tokenizer.train("\n\n".join(seen), vocab_size, [END_OF_TEXT])
     ids, size, record = story_ids(tokenizer, seen), len(tokenizer), []
@@ -872,30 +869,13 @@ def header_of(path: Union[str, Path]) -> dict:
         return json.loads(file.read(size))
 
 
-def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
-    """Among the tensors of a model, the matrix with a row for each token.
-
-    Some models have a few rows more than tokens, to make the number a round one: Qwen2.5
-    has 271 more, GPT-2 and Llama 3 have none.
-
-    The slides swap vectors under one tokenizer. It works under one condition: both were
-    trained for the same ids. (And in an LLM the layers have to come along, for they were
-    trained on these vectors.) Nothing in a row says which token it is for, so under another
-    tokenizer every token gets the vector of some other one.
-
-    Raises ValueError if no matrix has about as many rows as the tokenizer has tokens.
-    """
-    matrices = [each for each in tensors.values() if len(each.shape) == 2]
-    fitting = [each for each in matrices
-               if vocab_size <= len(each) <= vocab_size + 1024]
-    if not fitting:
-        rows = ", ".join(str(len(each)) for each in matrices[:3]) or "no"
-        raise ValueError(f"the tokenizer has {vocab_size} tokens, and the file has "
-                         f"matrices of {rows} rows; take both from the same model")
-    return max(fitting, key=lambda each: bool(re.search("emb|wte", each.name)))
-
-
 # %% Swap vector embeddings: the model of this course
+# The slides swap vectors under one tokenizer. It works under one condition: both were
+# trained for the same ids. (And in an LLM the layers have to come along, for they were
+# trained on these vectors.) Nothing in a row says which token it is for, so under another
+# tokenizer every token gets the vector of some other one. Only the number of rows may tell:
+# `find_embeddings`, in formats.py, wants one for each token. A real model may have a few
+# more, to make the number a round one. Qwen2.5 has 271 more, GPT-2 and Llama 3 none.
 
 MODEL_FOLDER = HERE / "model"
 
