@@ -651,6 +651,7 @@ def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
 # %% Keep a trained model
 
 def checksum_of(data: bytes) -> str:
+    """SHA-256 as 64 hexadecimal digits: it tells whether anything has changed."""
     return hashlib.sha256(data).hexdigest()
 
 
