@@ -917,7 +917,8 @@ def test_the_model_beats_a_trigram_and_the_compressors_on_stories_it_has_not_see
 
 
 def test_the_record_of_the_training_shows_that_it_learned(course):
-    rows = re.findall(r"(.+): (.+) bits .* stories, (.+) on .*\n    near dog:.*\n    (.+)", course[1].metadata["record"])
+    record = course[1].metadata["record"]
+    rows = re.findall(r"(.+): (.+) bits .* stories, (.+) on .*\n    near dog:.*\n    (.+)", record)
     assert [row[0] for row in rows] == ["before training", *(f"after pass {number}" for number in range(1, 5))]
     for before, after in zip(rows, rows[1:]):
         assert float(after[1]) < float(before[1]) and float(after[2]) < float(before[2]) and after[3] != before[3]
@@ -1123,7 +1124,8 @@ def test_a_text_of_your_own_is_learned_or_refused_before_it_starts(tmp_path):
     save = ["--save", tmp_path / "model"]
     for text, options, says in (("short.txt", save, "ten stories"), ("my.txt", [], "--save FOLDER"),
                                 ("my.txt", [*save, "--dimensions", 3], "even number"),
-                                ("my.txt", [*save, "--passes", 0], "a pass"), ("my.txt", ["--save", tmp_path], "not made by")):
+                                ("my.txt", [*save, "--passes", 0], "a pass"),
+                                ("my.txt", ["--save", tmp_path], "not made by")):
         (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
         ended = run("lesson_3_embeddings.py", "--train", tmp_path / text, *options)
         assert ended.returncode == 2 and says in ended.stderr and not (tmp_path / "model").exists()
@@ -1166,7 +1168,8 @@ def test_both_axes_of_a_map_have_the_same_scale():
     assert abs((right - left) / (2 * (high - low)) - 4) < 0.5
 
 
-@pytest.mark.parametrize("rows", [[[0, 0], [1, -2], [2, -4], [3, -6]], [[0, 0], [1, 1]], [[0, 3], [0, -3], [1, 0], [-1, 0]],
+@pytest.mark.parametrize("rows", [[[0, 0], [1, -2], [2, -4], [3, -6]], [[0, 0], [1, 1]],
+                                  [[0, 3], [0, -3], [1, 0], [-1, 0]],
                                   [[random.Random(n).gauss(0, size) for size in (3, 1, 9, 0.1)] for n in range(400)]])
 def test_principal_components_are_orthogonal_and_show_the_spread_in_order(rows):
     middle = [sum(column) / len(rows) for column in zip(*rows)]
