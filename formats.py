@@ -3,6 +3,7 @@
 It knows nothing of the lessons, and you need not open it to follow them.
 """
 
+import ast
 import codecs
 import contextlib
 import email.utils
@@ -15,6 +16,7 @@ import random
 import re
 import socket
 import struct
+import sys
 import tempfile
 import threading
 import unicodedata
@@ -24,7 +26,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import BinaryIO, Callable, Iterable, Iterator, Optional, Union
+from typing import Any, BinaryIO, Callable, Iterable, Iterator, Optional, Union
 
 from stage import progress
 
@@ -586,7 +588,7 @@ def checked_metadata(path: Union[str, Path]) -> dict[str, str]:
     if not re.fullmatch("[0-9a-f]{64}", checksum):
         raise ValueError(f"{path} has no checksum: it is damaged, or was written by another program")
     data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
-    if hashlib.sha256(data).hexdigest() != checksum:
+    if checksum_of(data) != checksum:
         raise ValueError(f"{path} is damaged: its checksum is wrong")
     return metadata
 
@@ -639,8 +641,88 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
     text = json.dumps(header).encode("utf-8")
     text += b" " * (-len(text) % 8)
     data = b"".join([len(text).to_bytes(8, "little"), text, *parts])
-    checksum = hashlib.sha256(data).hexdigest()
-    write_whole(path, data.replace(NO_CHECKSUM.encode(), checksum.encode(), 1))
+    write_whole(path, data.replace(NO_CHECKSUM.encode(), checksum_of(data).encode(), 1))
+
+
+def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
+    """Among the tensors of a model, the matrix with a row for each token, or with a few rows more.
+
+    Raises ValueError if no matrix has so many: then it belongs to another tokenizer.
+    """
+    matrices = [each for each in tensors.values() if len(each.shape) == 2]
+    fitting = [each for each in matrices if vocab_size <= len(each) <= vocab_size + 1024]
+    if not fitting:
+        rows = ", ".join(str(len(each)) for each in matrices[:3]) or "no"
+        raise ValueError(f"the tokenizer has {vocab_size} tokens, and the file has matrices of {rows} rows; "
+                         "take both from the same model")
+    return max(fitting, key=lambda each: bool(re.search("emb|wte", each.name)))
+
+
+# %% Keep a trained model
+
+def checksum_of(data: bytes) -> str:
+    """SHA-256 as 64 hexadecimal digits: it tells whether anything has changed."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def code_of(path: Union[str, Path]) -> str:
+    """The code of a Python file without its docstrings and comments, as Python itself sees it."""
+    tree = ast.parse(Path(path).read_bytes())
+    for node in ast.walk(tree):
+        documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        if documented and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def check_folder(folder: Union[str, Path], made_by: str) -> None:
+    """Refuse a folder with a model that somebody else wrote: it is not ours to overwrite, nor read if it is large."""
+    tokenizer_file, model_file = Path(folder, "tokenizer.json"), Path(folder, "model.safetensors")
+    ours = not tokenizer_file.exists()
+    if model_file.exists():
+        with open(model_file, "rb") as file:
+            ours = f'"made_by": "{made_by}"'.encode() in file.read(1000)
+    if not ours:
+        raise ValueError(f"{folder} holds a model that was not made by {made_by}")
+
+
+def save_together(folder: Union[str, Path], tokenizer: Any, model: Any) -> None:
+    """Save tokenizer.json and model.safetensors, whose metadata says who made it, and which tokenizer is its own."""
+    check_folder(folder, model.metadata["made_by"])
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as beside:
+        tokenizer.save(Path(beside, "tokenizer.json"))
+        data = Path(beside, "tokenizer.json").read_bytes()
+    model.metadata["tokenizer"] = checksum_of(data)
+    model.save(Path(folder, "model.safetensors"))       # first: it carries the mark that the folder is ours
+    write_whole(Path(folder, "tokenizer.json"), data)
+
+
+def load_together(folder: Union[str, Path], load_tokenizer: Callable, load_model: Callable) -> tuple[Any, Any]:
+    """Load what `save_together` saved; a tokenizer.json that is damaged, or another model's, is a ValueError."""
+    model, path = load_model(Path(folder, "model.safetensors")), Path(folder, "tokenizer.json")
+    if model.metadata.get("tokenizer") != checksum_of(path.read_bytes()):
+        raise ValueError(f"{path} is not the one of the model beside it")
+    return load_tokenizer(path), model
+
+
+def kept_or_trained(folder: Path, recipe: str, load: Callable, train: Callable, save: Callable) -> tuple[Any, Any]:
+    """Load tokenizer and model from a folder; train and save them if they are damaged, or of another recipe."""
+    try:
+        tokenizer, model = load(folder)
+        if model.metadata.get("recipe") == recipe:
+            return tokenizer, model
+    except FileNotFoundError:
+        pass
+    except (ValueError, OSError) as error:
+        print(f"{error}; training again", file=sys.stderr)
+    tokenizer, model = train()
+    model.metadata["recipe"] = recipe
+    try:
+        save(folder, tokenizer, model)
+    except (ValueError, OSError) as error:
+        print(f"{error}, so the model is not kept", file=sys.stderr)
+    return tokenizer, model
 
 
 # %% A model's folder: its settings, its weights, and fetching them

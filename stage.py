@@ -10,6 +10,7 @@ import ast
 import codecs
 import contextlib
 import doctest
+import html
 import io
 import keyword
 import os
@@ -23,7 +24,7 @@ import threading
 import time
 import traceback
 import unicodedata
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Callable, Iterable, Iterator, Optional, Sequence, Union
@@ -237,6 +238,66 @@ def progress(steps: Sequence, label: str) -> Iterator:
             print(f"\r{label} {bar(share):24} {left:3.0f} s left ", end="", file=sys.stderr, flush=True)
     if drawn > start:
         print("\r" + " " * (len(label) + 40) + "\r", end="", file=sys.stderr, flush=True)
+
+
+# %% Draw a map
+
+def place_labels(points: dict[str, Sequence[float]], columns: int, rows: int) -> dict[str, tuple[int, int]]:
+    """A row and a column for each label, as near to its point as there is room; both axes have the same scale.
+
+    A line of a terminal is as high as two columns are wide.
+
+    >>> place_labels({"dog": (0, 0), "cat": (0.1, 0), "car": (9, 4)}, columns=20, rows=5)
+    {'dog': (4, 0), 'cat': (3, 0), 'car': (0, 16)}
+
+    Raises ValueError if the labels need more room.
+    """
+    xs, ys = zip(*points.values())
+    right = max(1, columns - max(map(display_width, points)) - 1)
+    scale = max((max(xs) - min(xs)) / right, (max(ys) - min(ys)) / max(1, 2 * rows - 2)) or 1.0
+    places, free = {}, set(product(range(rows), range(columns)))
+    for label, (x, y) in points.items():
+        row, column, width = (max(ys) - y) / scale / 2, (x - min(xs)) / scale, display_width(label)
+        fits = [(top, left) for top, left in free if all((top, left + step) in free for step in range(width + 1))]
+        if not fits:
+            raise ValueError(f"a map of {columns} by {rows} has no room for {len(points)} words")
+        top, left = min(fits, key=lambda place: (4 * abs(place[0] - row) + abs(place[1] - column), place))
+        places[label] = top, left
+        free -= {(top, left + step) for step in range(-1, width + 1)}
+    return places
+
+
+def draw_map(points: dict[str, Sequence[float]], columns: int = 78, rows: int = 24) -> str:
+    """Draw labelled points as a map of letters.
+
+    >>> print(draw_map({"dog": (0, 0), "cat": (0.1, 0), "car": (9, 4)}, columns=20, rows=3))
+             car
+    <BLANKLINE>
+    dog cat
+    """
+    lines = [[" "] * columns for _ in range(rows)]
+    for label, (row, column) in place_labels(points, columns, rows).items():
+        width = display_width(label)        # a Chinese character takes two columns
+        lines[row][column:column + width] = [label, *[""] * (width - 1)]
+    return "\n".join("".join(line).rstrip() for line in lines).strip("\n")
+
+
+def svg_map(points: dict[str, Sequence[float]], kinds: dict[str, str], columns: int = 76, rows: int = 30) -> str:
+    """The same map as a picture for any browser, with a dot for each label, and a colour for each kind of them.
+
+    >>> svg_map({"dog": (0, 0), "red": (1, 0)}, {"animals": "dog cat", "colours": "red"})[:38]
+    '<svg xmlns="http://www.w3.org/2000/svg'
+    """
+    paint = dict(zip(kinds, ("#c0392b", "#2455a4", "#8e44ad", "#1e8449", "#ca6f1e")))
+    color_of = {label: paint[kind] for kind, labels in kinds.items() for label in labels.split()}
+    dots = [(12 * column, 24 * row, label, color_of.get(label, "#555"))
+            for label, (row, column) in place_labels(points, columns, rows).items()]
+    dots += [(150 * place, 24 * rows + 12, kind, color) for place, (kind, color) in enumerate(paint.items())]
+    drawn = [f'<g fill="{color}"><circle cx="{x + 20}" cy="{y + 28}" r="4"/>'
+             f'<text x="{x + 28}" y="{y + 34}">{html.escape(label)}</text></g>' for x, y, label, color in dots]
+    size = f'width="{40 + 12 * columns}" height="{60 + 24 * rows}"'
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="monospace" font-size="17">',
+                      '<rect width="100%" height="100%" fill="white"/>', *drawn, "</svg>", ""])
 
 
 # %% Play
