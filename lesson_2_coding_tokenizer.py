@@ -777,7 +777,6 @@ HELP = """Lesson 2: our own tokenizer. Without a text or an option it plays the 
   --train FILE      learn from this text; --vocab-size N is the size (1200)
   --save FILE       save the tokenizer as a tokenizer.json
 for example: python3 lesson_2_coding_tokenizer.py "The cat is sleeping."
-or           python3 lesson_2_coding_tokenizer.py --train corpus.txt --save my.json
 """
 
 

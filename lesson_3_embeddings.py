@@ -461,6 +461,10 @@ class EmbeddingModel:
         self.biases, self.pairs = biases, pairs         # V; each D / 2
         self.metadata = {"made_by": MADE_BY}
 
+    def __repr__(self) -> str:
+        tokens, half = len(self.outputs), len(self.outputs[0])
+        return f"<EmbeddingModel: {tokens:,} tokens, {2 * half} dimensions>"
+
     @classmethod
     def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (),
                   seed: int = 0) -> "EmbeddingModel":

@@ -280,7 +280,7 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
     >>> ids = tokenizer.encode("The sky is")
     >>> steps = generate_ids(model, ids, max_new_tokens=3, seed=0)
     >>> [tokenizer.decode([id]) for id, before, after in steps]
-    [' clear', '.', ' The']
+    [' cloudy', '.', ' The']
 
     `model` is anything that has `logits(ids)`. The settings, after the star, suit our
     small model, which knows what is likely better than what is rare.
@@ -312,7 +312,7 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     ...     print(repr("".join(text)))
     ' blue and the boy. "It is a lot of'
     ' blue and the boy. "It is a lot of'
-    '2 and it was very long one and. "You can'
+    '2 and it was very blue.'
 
     The first two are the same: the same seed draws the same, and the model sees only
     the last few tokens, so the news of the king changes nothing. The third prompt ends
@@ -330,12 +330,12 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     ...         print(f"{temperature:<3} {min_p or 'off':<3} {text!r}")
     0   off ' the sky is blue, and the sky is blue, and the sky'
     0   0.1 ' the sky is blue, and the sky is blue, and the sky'
-    0.5 off '. The boy drives. "You can not talk.'
-    0.5 0.1 '. "The sky is blue, and the dog ran to the window'
-    0.8 off '. It was slow in the the si a car get in the sun'
-    0.8 0.1 '. The sky is blue, and he had a number.'
-    1.5 off ' and back was usMyn, place and r turns dr howue'
-    1.5 0.1 ' a book. They wait, the others. The birds has seen it'
+    0.5 off '. The boy read it, the horse, and my uncle has a'
+    0.5 0.1 '. The boy looked at the sky is blue, and the sky is'
+    0.8 off '. In the evening he is.'
+    0.8 0.1 '. The girl asked for a long time, and then it was very'
+    1.5 off ' and told her Teoplem, picture on the stayed when happy small'
+    1.5 0.1 ' the school and not of a a fire. The birds asked him of'
 
     A text may stop early: the end of a story is a token too, which can be drawn. It
     also goes before your prompt, as it stood before each story. A token that ends in
@@ -381,12 +381,12 @@ def write_steps(tokenizer: Tokenizer, steps: Iterable[tuple], text: str = "", ex
     >>> steps = generate_ids(model, ids, max_new_tokens=4, seed=0)
     >>> write_steps(tokenizer, steps, "The sky is", explain=True)
             text so far ▶ drawn: model→knobs    │  what else was likely
-             The sky is ▶ ·clear 11%→19%        │  ·blue 29%→60%  ·cloudy 8%→12%
-       The sky is clear ▶ . 26%→51%             │  , 15%→27%  ·and 7%→9%
-      The sky is clear. ▶ ·The 12%→20%          │  ·" 19%→36%
-    e sky is clear. The ▶ ·boy 7%→15%           │  ·dog 6%→14%  ·girl 5%→12%
+             The sky is ▶ ·cloudy 11%→16%       │  ·blue 27%→53%  ·clear 11%→18%
+      The sky is cloudy ▶ . 20%→33%             │  , 35%→67%  ·when 4%→0%  ." 3%→0%
+     The sky is cloudy. ▶ ·The 12%→21%          │  ·" 19%→37%
+     sky is cloudy. The ▶ ·boy 7%→15%           │  ·dog 7%→15%  ·girl 5%→10%
     <BLANKLINE>
-    The sky is clear. The boy
+    The sky is cloudy. The boy
 
     Try --explain with a text of yours, and --chat. But don't expect answers: asked for
     the capital of France, it writes what may come next in a story, for it has read only

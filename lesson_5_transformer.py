@@ -390,8 +390,8 @@ class Transformer:
         self.ids = []       # the text that the caches remember
 
     def __repr__(self) -> str:
-        return (f"<Transformer: {len(self.blocks)} blocks, {self.settings.dimensions}"
-                f" dimensions, {len(self.embeddings):,} tokens>")
+        blocks, tokens = len(self.blocks), len(self.embeddings)
+        return f"<Transformer: {blocks} blocks, {tokens:,} tokens>"
 
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the one that follows `ids`.
@@ -556,7 +556,7 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     ...     new = generate(each, tokenizer, text, max_new_tokens=5, temperature=0)
     ...     print("".join(new))
      sister fast window red house
-    . "The sky is
+    , and the sky is
     """
     bits = max(2, (vocab_size - 1).bit_length())
     at = partial(rotate, base=10.0 ** (bits + 6))   # hand i turns by 1/10^i
@@ -587,7 +587,7 @@ class Mixture:
     >>> for each in (model, Mixture(model, head)):
     ...     print(f"{bits_per_byte(each, tokenizer, held_out, every=4):.2f}")
     1.73
-    1.71
+    1.70
 
     One head that was never trained makes the model better: a story comes back to its
     people and things, and lesson 3's model has forgotten them by then. A real LLM has
