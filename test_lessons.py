@@ -130,10 +130,11 @@ def table_rows(heading):
 
 
 def functions_by_section(number):
-    """The names that each section of a lesson defines at its top level."""
+    """What each section of a lesson defines at its top level."""
     source = LESSONS[number - 1].read_text(encoding="utf-8")
     sections = re.split(r"^# %% (.+)$", source, flags=re.MULTILINE)[1:]
-    return {title: re.findall(r"^(?:def|class) (\w+)", text, re.MULTILINE) for title, text in zip(sections[::2], sections[1::2])}
+    return {title: re.findall(r"^(?:(?:def|class) )?([A-Za-z]\w+)(?: = |[(:])", text, re.MULTILINE)
+            for title, text in zip(sections[::2], sections[1::2])}
 
 
 def test_the_map_leads_from_every_slide_to_code_that_is_there():
