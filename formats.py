@@ -3,6 +3,7 @@
 It knows nothing of the lessons, and you need not open it to follow them.
 """
 
+import array
 import codecs
 import contextlib
 import email.utils
@@ -15,6 +16,7 @@ import random
 import re
 import socket
 import struct
+import sys
 import tempfile
 import threading
 import unicodedata
@@ -548,8 +550,13 @@ class Tensor:
                 wide = bytearray(2 * size)
                 wide[2::4], wide[3::4] = data[::2], data[1::2]
                 data = wide
-            code = "f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype]
-            numbers = list(struct.unpack(f"<{width}{code}", data))
+            if self.dtype == "F16":     # which array does not know
+                numbers = list(struct.unpack(f"<{width}e", data))
+            else:
+                numbers = array.array("f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype], data)
+                if sys.byteorder == "big":
+                    numbers.byteswap()
+                numbers = numbers.tolist()
             if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
                 raise ValueError(f"row {index} of the tensor {self.name!r} in {self.path} has NaN or infinity in it")
             yield numbers
@@ -819,6 +826,14 @@ def stop_ids(folder: Union[str, Path]) -> list[int]:
     return [id for id in dict.fromkeys(found) if isinstance(id, int)]
 
 
+def check_vocabulary(folder: Union[str, Path], vocabulary: dict[bytes, int]) -> None:
+    """Raise ValueError if a tokenizer has tokens for which its model has no row."""
+    rows = check_config(read_json(Path(folder, "config.json")))["vocab_size"]
+    if max(vocabulary.values()) >= rows:
+        raise ValueError(f"{folder}: the tokenizer has more tokens than the model has rows, {rows}: "
+                         "they don't belong together")
+
+
 def check_memory(needed: float, name: Union[str, Path]) -> None:
     """Raise ValueError, and say how much is needed, if there are not so many bytes of memory free."""
     if needed > _free_memory():
@@ -846,31 +861,29 @@ def _free_memory() -> float:
 # %% config.json
 
 # For each family (model_type) the architecture, and what its config.json may leave out.
+_QWEN = {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28,
+         "layer_types": None}
 FAMILIES = {
     "gpt2": ("GPT2LMHeadModel", {"hidden_act": "gelu_new", "norm_eps": 1e-5, "tie_word_embeddings": True,
                                  "intermediate_size": None}),
     "llama": ("LlamaForCausalLM", {"attention_bias": False, "mlp_bias": False}),
     "mistral": ("MistralForCausalLM", {"num_key_value_heads": 8, "sliding_window": 4096}),
-    "qwen2": ("Qwen2ForCausalLM", {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096,
-                                   "max_window_layers": 28, "layer_types": None}),
-    "qwen3": ("Qwen3ForCausalLM", {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096,
-                                   "max_window_layers": 28, "layer_types": None, "head_dim": 128, "attention_bias": False}),
+    "qwen2": ("Qwen2ForCausalLM", _QWEN),
+    "qwen3": ("Qwen3ForCausalLM", {**_QWEN, "head_dim": 128, "attention_bias": False}),
     "llama4_text": ("Llama4ForCausalLM", {
-        "norm_eps": 1e-5, "rope_theta": 500000.0, "attention_bias": False, "num_experts_per_tok": 1, "num_local_experts": 16,
-        "moe_layers": None, "interleave_moe_layer_step": 1, "use_qk_norm": True, "no_rope_layers": None,
-        "no_rope_layer_interval": 4, "attention_chunk_size": 8192, "layer_types": None, "attn_temperature_tuning": True,
-        "floor_scale": 8192, "attn_scale": 0.1}),
+        "norm_eps": 1e-5, "rope_theta": 500000.0, "attention_bias": False, "num_experts_per_tok": 1,
+        "num_local_experts": 16, "moe_layers": None, "interleave_moe_layer_step": 1, "use_qk_norm": True,
+        "no_rope_layers": None, "no_rope_layer_interval": 4, "attention_chunk_size": 8192, "layer_types": None,
+        "attn_temperature_tuning": True, "floor_scale": 8192, "attn_scale": 0.1}),
 }
-_EVERYWHERE = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu", "norm_eps": 1e-6, "rope_theta": 10000.0,
-               "tie_word_embeddings": False}
+_EVERYWHERE = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu", "norm_eps": 1e-6,
+               "rope_theta": 10000.0, "tie_word_embeddings": False}
 _ADDED = ("norm_eps", "slow_down", "looks")     # names that are ours alone
-_SIZES = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-          "head_dim"]
 _MORE_SIZES = {"gpt2": ["max_position_embeddings"],
                "llama4_text": ["intermediate_size_mlp", "num_experts_per_tok", "num_local_experts", "floor_scale"]}
-_OTHER_NAMES = {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads",
-                "n_positions": "max_position_embeddings", "n_inner": "intermediate_size", "rms_norm_eps": "norm_eps",
-                "layer_norm_epsilon": "norm_eps", "activation_function": "hidden_act"}
+_GPT2_KEYS = {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads",
+              "n_positions": "max_position_embeddings", "n_inner": "intermediate_size",
+              "layer_norm_epsilon": "norm_eps", "activation_function": "hidden_act"}
 # What changes what a model computes may say only this.
 _ONLY = {"quantization_config": [None], "partial_rotary_factor": [None, 1], "scale_attn_weights": [True],
          "scale_attn_by_inverse_layer_idx": [False], "add_cross_attention": [False], "is_encoder_decoder": [False],
@@ -893,28 +906,33 @@ def check_config(config: dict) -> dict:
         raise ValueError(f"config.json has a value of the wrong kind: {error}") from None
 
 
-def _checked_config(config: dict) -> dict:
-    outer, config = config, config.get("text_config", config) if config.get("model_type") == "llama4" else config
+def _checked_config(outer: dict) -> dict:
+    config = outer.get("text_config", outer) if outer.get("model_type") == "llama4" else outer
     family = config.get("model_type") if isinstance(config, dict) else None
-    if family not in FAMILIES:
-        raise ValueError(f"this course has no code for the model_type {family!r}, but for {', '.join(FAMILIES)}")
+    _insist(family in FAMILIES, f"this course has no code for the model_type {family!r}, but for {', '.join(FAMILIES)}")
     architecture, defaults = FAMILIES[family]
     named = outer.get("architectures") or [architecture]
-    if named != [architecture if outer is config else "Llama4ForConditionalGeneration"]:
-        raise ValueError(f"this course has no code for the architecture {named!r}, but for {architecture!r}")
+    _insist(named == [architecture if outer is config else "Llama4ForConditionalGeneration"],
+            f"this course has no code for the architecture {named!r}, but for {architecture!r}")
     _allow(outer, "quantization_config", [None])
-    renamed = {new: config[old] for old, new in _OTHER_NAMES.items() if old in config and (family == "gpt2") == (old[1] != "m")}
+    names = _GPT2_KEYS if family == "gpt2" else {"rms_norm_eps": "norm_eps"}
+    renamed = {new: config[old] for old, new in names.items() if old in config}
     config = {**_EVERYWHERE, **defaults, **config, **renamed}
-    for key, allowed in _ONLY.items():
-        if key in config:
-            _allow(config, key, allowed)
+    for key in _ONLY.keys() & config.keys():
+        _allow(config, key, _ONLY[key])
     _allow(config, "hidden_act", ["gelu_new", "gelu_pytorch_tanh"] if family == "gpt2" else ["silu"])
     config.update(_rotary(config))
+    _check_sizes(config, ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"])
     _fill_in(config)
-    for key in _SIZES + _MORE_SIZES.get(family, []):
-        if type(config.get(key)) is not int or not 0 < config[key] < 2 ** 40:
-            raise ValueError(f"config.json should have a whole number above 0 as {key!r}, not {config.get(key)!r}")
+    _check_sizes(config, ["intermediate_size", "num_key_value_heads", "head_dim", *_MORE_SIZES.get(family, [])])
     return config
+
+
+def _check_sizes(config: dict, keys: list[str]) -> None:
+    for key in keys:
+        most = 2 ** 20 if key == "num_hidden_layers" else 2 ** 40
+        _insist(type(config.get(key)) is int and 0 < config[key] < most,
+                f"config.json should have a whole number above 0 as {key!r}, not {config.get(key)!r}")
 
 
 def _allow(config: dict, key: str, allowed: list) -> None:
@@ -946,97 +964,120 @@ def _rotary(config: dict) -> dict:
 
 def _fill_in(config: dict) -> None:
     """Fill in what follows from the rest: sizes, and what each layer is like."""
-    family, count, heads = config["model_type"], config.get("num_hidden_layers"), config.get("num_attention_heads")
-    if not all(type(number) is int and 0 < number < 2 ** 20 for number in (count, heads, config.get("hidden_size"))):
-        raise ValueError("config.json needs hidden_size, num_hidden_layers and num_attention_heads, whole numbers above 0")
+    family, wide, heads = config["model_type"], config["hidden_size"], config["num_attention_heads"]
     if family == "gpt2":
-        config["intermediate_size"] = config["intermediate_size"] or 4 * config["hidden_size"]
+        config["intermediate_size"] = config["intermediate_size"] or 4 * wide
         config["num_key_value_heads"] = config["head_dim"] = None
-    config["num_key_value_heads"] = heads if config["num_key_value_heads"] is None else config["num_key_value_heads"]
+    if config["num_key_value_heads"] is None:
+        config["num_key_value_heads"] = heads
     if config["head_dim"] is None:
-        if config["hidden_size"] % heads:
-            raise ValueError(f"a hidden_size of {config['hidden_size']} can't be divided among {heads} heads")
-        config["head_dim"] = config["hidden_size"] // heads
-    kinds = ["full_attention"] * count
+        _insist(wide % heads == 0, f"a hidden_size of {wide} can't be divided among {heads} heads")
+        config["head_dim"] = wide // heads
+    layers = range(config["num_hidden_layers"])
     if family == "llama4_text":
-        config["no_rope_layers"] = config["no_rope_layers"] or [
-            int((layer + 1) % config["no_rope_layer_interval"] != 0) for layer in range(count)]
-        if len(config["no_rope_layers"]) < count or not set(config["no_rope_layers"]) <= {0, 1}:
-            raise ValueError(f"config.json should have a 0 or 1 for each of {count} layers as 'no_rope_layers'")
-        step = config["interleave_moe_layer_step"]
-        config["moe_layers"] = list(range(step - 1, count, step)) if config["moe_layers"] is None else config["moe_layers"]
-        if not set(config["moe_layers"]) <= set(range(count)) or type(config["attn_scale"]) not in (int, float):
-            raise ValueError("config.json should have numbers of layers as 'moe_layers', and a number as 'attn_scale'")
-        kinds = config["layer_types"] or ["chunked_attention" if turned else "full_attention"
-                                          for turned in config["no_rope_layers"]]
-    elif family == "mistral" and config["sliding_window"] is not None:
-        kinds = ["sliding_attention"] * count
-    elif config.get("use_sliding_window") and config["sliding_window"] is not None:
-        kinds = config["layer_types"] or ["sliding_attention" if layer >= config["max_window_layers"] else "full_attention"
-                                          for layer in range(count)]
-    known = {"full_attention": 1, "sliding_attention": config.get("sliding_window"),
-             "chunked_attention": config.get("attention_chunk_size")}
-    if len(kinds) < count or not all(type(known.get(kind)) is int and known[kind] > 0 for kind in kinds[:count]):
-        wrong = next((kind for kind in kinds if type(known.get(kind)) is not int), kinds)
-        raise ValueError(f"config.json has layer_types of {wrong!r}, for which this course has no code or no size")
-    config["looks"] = kinds
+        _fill_in_llama4(config, layers)
+    else:
+        config["moe_layers"] = ()
+    config["looks"] = [_look(config, kind) for kind, _ in zip(_layer_types(config, layers), layers)]
+    _insist(len(config["looks"]) == len(layers), f"config.json should have {len(layers)} layer_types")
+
+
+def _fill_in_llama4(config: dict, layers: range) -> None:
+    """Which layers turn, and which have experts."""
+    turned, step = config["no_rope_layers"], config["interleave_moe_layer_step"]
+    turned = turned or [int((layer + 1) % config["no_rope_layer_interval"] != 0) for layer in layers]
+    _insist(len(turned) >= len(layers) and set(turned) <= {0, 1},
+            f"config.json should have a 0 or 1 for each of {len(layers)} layers as 'no_rope_layers'")
+    experts = config["moe_layers"]
+    experts = list(range(step - 1, len(layers), step)) if experts is None else experts
+    _insist(set(experts) <= set(layers) and type(config["attn_scale"]) in (int, float),
+            "config.json should have numbers of layers as 'moe_layers', and a number as 'attn_scale'")
+    config.update(no_rope_layers=turned, moe_layers=experts)
+
+
+def _layer_types(config: dict, layers: range) -> list[str]:
+    """How far each layer looks back, in the words of Hugging Face."""
+    if config["model_type"] == "llama4_text":
+        return config["layer_types"] or [("full_attention", "chunked_attention")[one] for one in config["no_rope_layers"]]
+    if config.get("sliding_window") is None or not config.get("use_sliding_window", True):
+        return ["full_attention"] * len(layers)
+    if config["model_type"] == "mistral":
+        return ["sliding_attention"] * len(layers)
+    first = config["max_window_layers"]
+    return config["layer_types"] or [("full_attention", "sliding_attention")[layer >= first] for layer in layers]
+
+
+def _look(config: dict, kind: str) -> tuple[str, dict]:
+    """The kind of a layer, and the size of its window or chunk."""
+    if kind == "full_attention":
+        return kind, {}
+    sizes = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+    size = config.get(sizes.get(kind))
+    _insist(type(size) is int and size > 0,
+            f"config.json has layer_types of {kind!r}, for which this course has no code or no size")
+    return kind, {"size": size}
+
+
+def _insist(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
 
 
 def tensor_shapes(config: dict) -> dict[str, tuple[int, ...]]:
     """The name and the shape of each tensor that the weights of a model with this config.json hold."""
     config = check_config(config)
-    outside, at, of_layer = (_gpt2_shapes if config["model_type"] == "gpt2" else _llama_shapes)(config)
+    wide, is_gpt2 = config["hidden_size"], config["model_type"] == "gpt2"
+    table = (config["vocab_size"], wide)
+    if is_gpt2:
+        at = "transformer.h."
+        shapes = {"transformer.wte.weight": table, "transformer.ln_f.weight": (wide,),
+                  "transformer.wpe.weight": (config["max_position_embeddings"], wide), "transformer.ln_f.bias": (wide,)}
+    else:
+        at, shapes = "model.layers.", {"model.embed_tokens.weight": table, "model.norm.weight": (wide,)}
     if not config["tie_word_embeddings"]:
-        outside["lm_head.weight"] = (config["vocab_size"], config["hidden_size"])
+        shapes["lm_head.weight"] = table
     for layer in range(config["num_hidden_layers"]):
-        outside.update((f"{at}{layer}.{name}", shape) for name, shape in of_layer(layer))
-    return outside
+        rows = _gpt2_layer(config) if is_gpt2 else _attention(config) + _thinking(config, layer)
+        for name, shape, biased in rows:
+            shapes[f"{at}{layer}.{name}" + ".weight" * (".experts." not in name)] = shape
+            if biased:
+                shapes[f"{at}{layer}.{name}.bias"] = shape[-1:] if is_gpt2 else shape[:1]
+    return shapes
 
 
-def _llama_shapes(config: dict) -> tuple[dict, str, Callable]:
-    """The tensors outside of the layers, the beginning of a layer's names, and the tensors of a layer."""
-    family, wide, one_head = config["model_type"], config["hidden_size"], config["head_dim"]
-    queries, keys = config["num_attention_heads"] * one_head, config["num_key_value_heads"] * one_head
-    bias, mlp_bias = config.get("attention_bias", False), config.get("mlp_bias", False)
-    qkv_bias = bias or family == "qwen2"
-
-    def linear(name: str, rows: int, columns: int, bias: bool = False) -> list:
-        return [(name + ".weight", (rows, columns))] + [(name + ".bias", (rows,))] * bias
-
-    def swiglu(at: str, size: int) -> list:
-        return [*linear(at + "gate_proj", size, wide, mlp_bias), *linear(at + "up_proj", size, wide, mlp_bias),
-                *linear(at + "down_proj", wide, size, mlp_bias)]
-
-    def of_layer(layer: int) -> list:
-        shapes = [("input_layernorm.weight", (wide,)),
-                  *linear("self_attn.q_proj", queries, wide, qkv_bias), *linear("self_attn.k_proj", keys, wide, qkv_bias),
-                  *linear("self_attn.v_proj", keys, wide, qkv_bias), *linear("self_attn.o_proj", wide, queries, bias),
-                  ("post_attention_layernorm.weight", (wide,))]
-        if family == "qwen3":
-            shapes += [("self_attn.q_norm.weight", (one_head,)), ("self_attn.k_norm.weight", (one_head,))]
-        if family != "llama4_text":
-            return shapes + swiglu("mlp.", config["intermediate_size"])
-        if layer not in config["moe_layers"]:
-            return shapes + swiglu("feed_forward.", config["intermediate_size_mlp"])
-        experts, size = config["num_local_experts"], config["intermediate_size"]
-        return shapes + [*linear("feed_forward.router", experts, wide), *swiglu("feed_forward.shared_expert.", size),
-                         ("feed_forward.experts.gate_up_proj", (experts, wide, 2 * size)),
-                         ("feed_forward.experts.down_proj", (experts, size, wide))]
-
-    outside = {"model.embed_tokens.weight": (config["vocab_size"], wide), "model.norm.weight": (wide,)}
-    return outside, "model.layers.", of_layer
-
-
-def _gpt2_shapes(config: dict) -> tuple[dict, str, Callable]:
-    """The same for GPT-2, whose matrices lie on their side: columns x rows."""
+def _gpt2_layer(config: dict) -> list[tuple[str, tuple, bool]]:
+    """The tensors of a layer of GPT-2: name, shape, and whether it has biases. Its matrices lie on their side."""
     wide, size = config["hidden_size"], config["intermediate_size"]
-    parts = {"ln_1": (wide,), "attn.c_attn": (wide, 3 * wide), "attn.c_proj": (wide, wide), "ln_2": (wide,),
-             "mlp.c_fc": (wide, size), "mlp.c_proj": (size, wide)}
-    of_layer = [part for name, shape in parts.items()
-                for part in ((name + ".weight", shape), (name + ".bias", shape[-1:]))]
-    outside = {"transformer.wte.weight": (config["vocab_size"], wide), "transformer.ln_f.weight": (wide,),
-               "transformer.wpe.weight": (config["max_position_embeddings"], wide), "transformer.ln_f.bias": (wide,)}
-    return outside, "transformer.h.", lambda layer: of_layer
+    return [("ln_1", (wide,), True), ("attn.c_attn", (wide, 3 * wide), True), ("attn.c_proj", (wide, wide), True),
+            ("ln_2", (wide,), True), ("mlp.c_fc", (wide, size), True), ("mlp.c_proj", (size, wide), True)]
+
+
+def _attention(config: dict) -> list[tuple[str, tuple, bool]]:
+    """The same for the attention of the others, with the norms."""
+    wide, one_head = config["hidden_size"], config["head_dim"]
+    queries, keys = config["num_attention_heads"] * one_head, config["num_key_value_heads"] * one_head
+    bias = config.get("attention_bias", False)
+    biased = bias or config["model_type"] == "qwen2"
+    norms = [(f"self_attn.{part}_norm", (one_head,), False) for part in "qk" if config["model_type"] == "qwen3"]
+    return [("input_layernorm", (wide,), False), ("self_attn.q_proj", (queries, wide), biased),
+            ("self_attn.k_proj", (keys, wide), biased), ("self_attn.v_proj", (keys, wide), biased),
+            ("self_attn.o_proj", (wide, queries), bias), ("post_attention_layernorm", (wide,), False), *norms]
+
+
+def _thinking(config: dict, layer: int) -> list[tuple[str, tuple, bool]]:
+    """The same for the feed-forward part. The experts lie in piles."""
+    wide, size, at = config["hidden_size"], config["intermediate_size"], "mlp."
+    router, piles, bias = [], [], config.get("mlp_bias", False)
+    if config["model_type"] == "llama4_text":
+        size, at = config["intermediate_size_mlp"], "feed_forward."
+    if layer in config["moe_layers"]:
+        experts, size = config["num_local_experts"], config["intermediate_size"]
+        router = [(at + "router", (experts, wide), False)]
+        piles = [(at + "experts.gate_up_proj", (experts, wide, 2 * size), False),
+                 (at + "experts.down_proj", (experts, size, wide), False)]
+        at += "shared_expert."
+    return [*router, (at + "gate_proj", (size, wide), bias), (at + "up_proj", (size, wide), bias),
+            (at + "down_proj", (wide, size), bias), *piles]
 
 
 # %% A model, under one set of names
@@ -1049,32 +1090,40 @@ _GPT2_NAMES = {"wte": "embed_tokens", "wpe": "positions", "ln_f": "norm", "ln_1"
                "ln_2": "post_attention_layernorm", "mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj"}
 
 
-def read_model(folder: Union[str, Path]) -> tuple[dict, dict, list[dict]]:
-    """Open a model's folder: its config.json, as `check_config` gives it, what is outside of the blocks, and the blocks.
+def read_model(folder: Union[str, Path], linear: Callable, a_weight: float) -> tuple[dict, dict, Iterable]:
+    """Open a model's folder: its checked config.json, what is outside of the blocks, and the blocks.
 
-    A matrix comes as its rows, which are read when asked for, and its biases, or None; a norm as its vectors.
-    `head_norms` are those of queries and keys. `feed_forward` is a list of matrices, of experts a list of lists.
+    `linear(rows, biases)` makes what multiplies, out of rows that are read when asked for; `a_weight` says how
+    many bytes of memory a weight will take. A block comes as the norms of queries and keys, and all its other
+    parts; `feed_forward` is a list of what `linear` made, of experts a list of lists; a norm is its vectors.
 
-    Raises ValueError for a tensor that is missing, too many, of another shape, or quantized.
+    Raises ValueError if memory is short, or for a tensor that is missing, too many, of another shape, or quantized.
     """
     config = check_config(read_json(Path(folder, "config.json")))
+    weights = sum(map(math.prod, tensor_shapes(config).values()))
     parts = {}
     for name, tensor in _own_tensors(folder, config).items():
         parts.update(_renamed(name, tensor, config["model_type"]))
+    check_memory(1.1 * a_weight * weights + 5e7, folder)
+    positions = parts.get("model.positions.weight")
+    outer = {"embeddings": parts["model.embed_tokens.weight"], "positions": positions and list(positions),
+             "output": parts.get("lm_head.weight"), "last_norm": _vectors(parts, "model.norm")}
+    layers = progress(range(config["num_hidden_layers"]), "loading the blocks")
+    return config, outer, (_read_block(parts, _block_names(config, layer), linear) for layer in layers)
 
-    def vectors(name: str) -> list:
-        return [parts[name + kind] for kind in (".weight", ".bias") if name + kind in parts]
 
-    def matrix(name: Union[str, list]) -> Union[tuple, list]:
+def _read_block(parts: dict, names: dict, linear: Callable) -> tuple[list, dict]:
+    def matrix(name: Union[str, list]) -> object:
         if isinstance(name, list):
             return [matrix(one) for one in name]
-        return parts[name + ".weight"], parts.get(name + ".bias")
+        return linear(parts[name + ".weight"], parts.get(name + ".bias"))
 
-    outer = {"embeddings": parts["model.embed_tokens.weight"], "positions": parts.get("model.positions.weight"),
-             "output": parts.get("lm_head.weight"), "last_norm": vectors("model.norm")}
-    blocks = [{part: (vectors if "norm" in part else matrix)(name) for part, name in _block_names(config, layer).items()}
-              for layer in range(config["num_hidden_layers"])]
-    return config, outer, blocks
+    block = {part: _vectors(parts, name) if "norm" in part else matrix(name) for part, name in names.items()}
+    return [block.pop("query_norm"), block.pop("key_norm")], block
+
+
+def _vectors(parts: dict, name: str) -> list[Vector]:
+    return [parts[name + kind] for kind in (".weight", ".bias") if name + kind in parts]
 
 
 def _block_names(config: dict, layer: int) -> dict:
@@ -1187,7 +1236,7 @@ def write_model(folder: Union[str, Path], config: dict, outer: Optional[dict] = 
     os.makedirs(folder, exist_ok=True)
     write_safetensors(Path(folder, WEIGHTS), tensors, {"format": "pt"})
     config.update(architectures=[FAMILIES[config["model_type"]][0]], dtype="float32", torch_dtype="float32")
-    kept = {key: value for key, value in config.items() if key not in _ADDED}
+    kept = {key: value for key, value in config.items() if key not in _ADDED and value != ()}
     write_whole(Path(folder, "config.json"), json.dumps(kept, indent=1).encode("utf-8"))
 
 
@@ -1292,7 +1341,7 @@ def chat_form(special_tokens: Iterable[str]) -> tuple[str, str, str]:
 
 # %% Rows of a file, as columns of a packed matrix
 
-def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 256) -> tuple[list[int], Vector]:
+def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 1024) -> tuple[list[int], Vector]:
     """Quantize rows to whole numbers of 16 or 8 bits, and pack each column into one, with 24 bits more for each row.
 
     >>> columns, steps = pack_columns([[1.0], [-0.5]], bits=16)
@@ -1302,24 +1351,33 @@ def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 256) -> tuple
     Rounding by adding: above 2 ** 52 a float has no room for a fraction, so what is added
     comes out rounded, in its lowest bytes. Slices copy these for a whole column at a time.
     """
-    rows, size, half = iter(rows), bits // 8 + 3, 2 ** (bits - 1)
-    columns, all_steps, shift = [], [], 2.0 ** 52 + half
-    while block := list(islice(rows, at_once)):
-        data, lanes = bytearray(), bytearray(size * len(block))
-        for row in block:
-            steps = (half - 1) / max(max(row), -min(row), 1e-300)
-            data += struct.pack(f"<{len(row)}d", *[number * steps + shift for number in row])
-            all_steps.append(steps)
-        columns = columns or [bytearray() for _ in row]
-        lowest = [data[byte::8] for byte in range(bits // 8)]
-        for place, column in enumerate(columns):
-            for byte, part in enumerate(lowest):
-                lanes[byte::size] = part[place::len(columns)]
-            column += lanes
+    size, half, columns, all_steps = bits // 8 + 3, 2 ** (bits - 1), [], []
+
+    def lowest_bytes(row: Vector) -> list[bytes]:
+        steps = (half - 1) / max(max(row), -min(row), 1e-300)
+        all_steps.append(steps)
+        shift = 2.0 ** 52 + half
+        data = struct.pack(f"<{len(row)}d", *[number * steps + shift for number in row])
+        return [data[byte::8] for byte in range(bits // 8)]
+
+    quantized = map(lowest_bytes, rows)
+    while block := list(islice(quantized, at_once)):
+        _add_lanes(columns, block, size)
     everywhere = int.from_bytes(half.to_bytes(size, "little") * len(all_steps), "little")
     for place, column in enumerate(columns):    # one by one, so that each frees its memory for the next
         columns[place] = int.from_bytes(column, "little") - everywhere
     return columns, all_steps
+
+
+def _add_lanes(columns: list[bytearray], block: list[list[bytes]], size: int) -> None:
+    """Put the bytes of some rows behind what the columns have of the rows before."""
+    lanes, width = bytearray(size * len(block)), len(block[0][0])
+    parts = [b"".join(part) for part in zip(*block)]
+    columns += [bytearray() for _ in range(width - len(columns))]
+    for place, column in enumerate(columns):
+        for byte, part in enumerate(parts):
+            lanes[byte::size] = part[place::width]
+        column += lanes
 
 
 # %% The sizes of published models
