@@ -172,7 +172,7 @@ def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], exp
     scores = router(vector)
     result = gated_feed_forward(vector, *shared, activation)
     for expert in best_experts(scores, count):
-        sure = 1 / (1 + math.exp(min(-scores[expert], 700)))    # e^710 is no float
+        sure = 1 / (1 + math.exp(min(-scores[expert], 700)))  # no overflow
         shrunk = [sure * x for x in vector]
         said = gated_feed_forward(shrunk, *experts[expert], activation)
         result = add(result, said)
@@ -181,7 +181,7 @@ def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], exp
 
 def best_experts(scores: Vector, count: int = 1) -> list[int]:
     """The numbers of the experts with the highest scores."""
-    return sorted(range(len(scores)), key=lambda expert: -scores[expert])[:count]
+    return sorted(range(len(scores)), key=lambda one: -scores[one])[:count]
 
 
 def chunk(position: int, size: int) -> int:
@@ -407,7 +407,7 @@ class PackedMatrix:
         steps = (2 ** 24 - len(vector)) / max(sum(map(abs, vector)), 1e-300)
         total = dot(self.columns, [round(number * steps) for number in vector])
         results = unpack(total, len(self), self.lane)
-        return [x / (row_steps * steps) for x, row_steps in zip(results, self.steps)]
+        return [x / (row * steps) for x, row in zip(results, self.steps)]
 
 
 # %% The real thing: load it, save it
@@ -483,9 +483,9 @@ def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     >>> print(tokenizer.show(question_ids(tokenizer, "<|im_end|>"), color=False))
     <|im_start|>|user|↵|<|||i|m|_|e|n|d|||>|<|im_end|>|↵|<|im_start|>|assistant|↵
     """
-    before, after, _ = chat_form(tokenizer.special_tokens)
-    return [*tokenizer.encode(before, allowed_special="all"), *tokenizer.encode(question),
-            *tokenizer.encode(after, allowed_special="all")]
+    before, after, _ = (tokenizer.encode(part, allowed_special="all")
+                        for part in chat_form(tokenizer.special_tokens))
+    return before + tokenizer.encode(question) + after
 
 
 # %% Your turn
@@ -554,12 +554,12 @@ def exercise_5(answer: Callable) -> str:
 
 # %% On the command line
 
-HELP = """Lesson 6: Llama 4 and its family. Without a text or an option it plays the lesson.
+HELP = """Lesson 6: Llama 4. Without a text or an option it plays the lesson.
   text            the beginning of a text, which the LLM continues
-  --model FOLDER  its folder, or its name at Hugging Face, from where it is fetched once
-  --chat          talk to it; --explain shows each choice; --bits N packs in 8 (16)
-  --temperature T and --top-k K, --top-p P, --min-p P, --max-new-tokens M, --seed S
-for example: python3 lesson_6_llama.py --chat --model HuggingFaceTB/SmolLM2-135M-Instruct
+  --model FOLDER  its folder, or its name at Hugging Face: fetched once
+  --chat          talk to it; --explain shows each choice; --bits N packs in 8
+  --temperature T, --top-k K, --top-p P, --min-p P, --max-new-tokens M, --seed S
+for example: python3 lesson_6_llama.py "The sky is" --model Qwen/Qwen2.5-0.5B
 """
 
 
