@@ -1331,7 +1331,8 @@ CHAT_FORMS = {      # of Qwen and SmolLM, of Llama 3, and of Llama 4
     "<|im_start|>": ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"),
     "<|start_header_id|>": tuple(part.format("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
                                  for part in _LLAMA),
-    "<|header_start|>": tuple(part.format("<|header_start|>", "<|header_end|>", "<|eot|>") for part in _LLAMA)}
+    "<|header_start|>": tuple(part.format("<|header_start|>", "<|header_end|>", "<|eot|>")
+                              for part in _LLAMA)}
 
 
 def chat_form(special_tokens: Iterable[str]) -> tuple[str, str, str]:
