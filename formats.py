@@ -3,6 +3,7 @@
 It knows nothing of the lessons, and you need not open it to follow them.
 """
 
+import array
 import ast
 import codecs
 import contextlib
@@ -552,8 +553,13 @@ class Tensor:
                 wide = bytearray(2 * size)
                 wide[2::4], wide[3::4] = data[::2], data[1::2]
                 data = wide
-            code = "f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype]
-            numbers = list(struct.unpack(f"<{width}{code}", data))
+            if self.dtype == "F16":     # which array does not know
+                numbers = list(struct.unpack(f"<{width}e", data))
+            else:
+                numbers = array.array("f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype], data)
+                if sys.byteorder == "big":
+                    numbers.byteswap()
+                numbers = numbers.tolist()
             if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
                 raise ValueError(f"row {index} of the tensor {self.name!r} in {self.path} has NaN or infinity in it")
             yield numbers
@@ -774,7 +780,7 @@ def weight_map(folder: Union[str, Path]) -> dict[str, str]:
         raise ValueError(f"{Path(folder, INDEX)} has no weight_map")
     for file in files.values():
         if not (isinstance(file, str) and re.fullmatch(r"\w[\w.-]*\.safetensors", file, re.ASCII)):
-            raise ValueError(f"{Path(folder, INDEX)} names {file!r}, which is no .safetensors file of its folder")
+            raise ValueError(f"{Path(folder, INDEX)} names {file!r}, no .safetensors file of its folder")
     return files
 
 
@@ -799,21 +805,21 @@ def fetch(model: str, file: str, folder: Union[str, Path], optional: bool = Fals
     except urllib.error.HTTPError as error:
         if optional and error.code == 404:
             return
-        raise ValueError(_REFUSALS.get(error.code, "{url} can't be fetched: the server answers {code}; try again later")
-                         .format(url=url, code=error.code, model=model)) from None
+        refusal = _REFUSALS.get(error.code, "{url} can't be fetched: the server answers {code}; try later")
+        raise ValueError(refusal.format(url=url, code=error.code, model=model)) from None
     except urllib.error.URLError as error:
-        raise ValueError(f"{url} can't be reached ({error.reason}): look at your connection and try again") from None
+        raise ValueError(f"{url} can't be reached ({error.reason}): check your connection") from None
     with contextlib.suppress(FileNotFoundError):    # another process may have been first
         os.replace(part, path)
 
 
-_NOT_OPEN = ("{url} can't be fetched (error {code}): either there is no such model, or one must accept its licence "
-             "first; then fetch its files in the browser, and give their folder")
+_NOT_OPEN = ("{url} can't be fetched (error {code}): either there is no such model, or one must accept its "
+             "licence first; then fetch its files in the browser, and give their folder")
 _REFUSALS = {401: _NOT_OPEN, 403: _NOT_OPEN, 404: "there is no {url}: is {model} the right name?"}
 
 
 def _download(url: str, part: Path) -> bool:
-    """Fetch what is still missing of a file; False if the connection broke on the way, or all must be fetched anew.
+    """Fetch what is still missing of a file; False if the connection broke, or all must be fetched anew.
 
     Raises URLError if there is no connection, or nothing came.
     """
@@ -843,7 +849,7 @@ def _download(url: str, part: Path) -> bool:
 
 
 def _goes_on(answer: http.client.HTTPResponse, start: int, written: float) -> bool:
-    """Whether an answer begins where our part ends, and the file has not been changed since that was written."""
+    """Whether an answer begins where our part ends, of a file that has not changed since that was written."""
     changed = answer.headers.get("Last-Modified")
     return (answer.status == 206 and str(answer.headers.get("Content-Range")).startswith(f"bytes {start}-")
             and not (changed and email.utils.parsedate_to_datetime(changed).timestamp() > written))
@@ -863,14 +869,14 @@ def _receive(answer: http.client.HTTPResponse, file: BinaryIO, label: str, at_on
 
 
 def find_model(folder_or_name: Union[str, Path], fetched: Union[str, Path]) -> Path:
-    """The folder of a model; one with a name, such as Qwen/Qwen2.5-0.5B, is fetched once into the folder `fetched`.
+    """The folder of a model; one with a name, such as Qwen/Qwen2.5-0.5B, is fetched once into `fetched`.
 
     Raises ValueError if it can't be had, or if there is no code for it, before the large files are fetched.
     """
     if Path(folder_or_name).is_dir():
         return Path(folder_or_name)
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(folder_or_name), re.ASCII):
-        raise ValueError(f"{folder_or_name} is no folder, and no name such as HuggingFaceTB/SmolLM2-135M-Instruct either")
+    _insist(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(folder_or_name), re.ASCII),
+            f"{folder_or_name} is no folder, and no name such as HuggingFaceTB/SmolLM2-135M-Instruct either")
     _fetch_model(str(folder_or_name), Path(fetched, folder_or_name))
     return Path(fetched, folder_or_name)
 
@@ -903,10 +909,18 @@ def stop_ids(folder: Union[str, Path]) -> list[int]:
     return [id for id in dict.fromkeys(found) if isinstance(id, int)]
 
 
+def check_vocabulary(folder: Union[str, Path], vocabulary: dict[bytes, int]) -> None:
+    """Raise ValueError if a tokenizer has tokens for which its model has no row."""
+    rows = check_config(read_json(Path(folder, "config.json")))["vocab_size"]
+    if max(vocabulary.values()) >= rows:
+        raise ValueError(f"{folder}: the tokenizer has more tokens than the model has rows, {rows}: "
+                         "they don't belong together")
+
+
 def check_memory(needed: float, name: Union[str, Path]) -> None:
     """Raise ValueError, and say how much is needed, if there are not so many bytes of memory free."""
-    if needed > _free_memory():
-        raise ValueError(f"{name} needs {needed / 1e9:.1f} GB of memory, and {_free_memory() / 1e9:.1f} GB are free")
+    free = _free_memory()
+    _insist(needed <= free, f"{name} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
 
 
 def _free_memory() -> float:
@@ -930,36 +944,35 @@ def _free_memory() -> float:
 # %% config.json
 
 # For each family (model_type) the architecture, and what its config.json may leave out.
+_QWEN = {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096,
+         "max_window_layers": 28, "layer_types": None}
 FAMILIES = {
     "gpt2": ("GPT2LMHeadModel", {"hidden_act": "gelu_new", "norm_eps": 1e-5, "tie_word_embeddings": True,
                                  "intermediate_size": None}),
     "llama": ("LlamaForCausalLM", {"attention_bias": False, "mlp_bias": False}),
     "mistral": ("MistralForCausalLM", {"num_key_value_heads": 8, "sliding_window": 4096}),
-    "qwen2": ("Qwen2ForCausalLM", {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096,
-                                   "max_window_layers": 28, "layer_types": None}),
-    "qwen3": ("Qwen3ForCausalLM", {"num_key_value_heads": 32, "use_sliding_window": False, "sliding_window": 4096,
-                                   "max_window_layers": 28, "layer_types": None, "head_dim": 128, "attention_bias": False}),
+    "qwen2": ("Qwen2ForCausalLM", _QWEN),
+    "qwen3": ("Qwen3ForCausalLM", {**_QWEN, "head_dim": 128, "attention_bias": False}),
     "llama4_text": ("Llama4ForCausalLM", {
-        "norm_eps": 1e-5, "rope_theta": 500000.0, "attention_bias": False, "num_experts_per_tok": 1, "num_local_experts": 16,
-        "moe_layers": None, "interleave_moe_layer_step": 1, "use_qk_norm": True, "no_rope_layers": None,
-        "no_rope_layer_interval": 4, "attention_chunk_size": 8192, "layer_types": None, "attn_temperature_tuning": True,
-        "floor_scale": 8192, "attn_scale": 0.1}),
+        "norm_eps": 1e-5, "rope_theta": 500000.0, "attention_bias": False, "num_experts_per_tok": 1,
+        "num_local_experts": 16, "moe_layers": None, "interleave_moe_layer_step": 1, "use_qk_norm": True,
+        "no_rope_layers": None, "no_rope_layer_interval": 4, "attention_chunk_size": 8192,
+        "layer_types": None, "attn_temperature_tuning": True, "floor_scale": 8192, "attn_scale": 0.1}),
 }
-_EVERYWHERE = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu", "norm_eps": 1e-6, "rope_theta": 10000.0,
-               "tie_word_embeddings": False}
+_EVERYWHERE = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu", "norm_eps": 1e-6,
+               "rope_theta": 10000.0, "tie_word_embeddings": False}
 _ADDED = ("norm_eps", "slow_down", "looks")     # names that are ours alone
-_SIZES = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-          "head_dim"]
-_MORE_SIZES = {"gpt2": ["max_position_embeddings"],
-               "llama4_text": ["intermediate_size_mlp", "num_experts_per_tok", "num_local_experts", "floor_scale"]}
-_OTHER_NAMES = {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads",
-                "n_positions": "max_position_embeddings", "n_inner": "intermediate_size", "rms_norm_eps": "norm_eps",
-                "layer_norm_epsilon": "norm_eps", "activation_function": "hidden_act"}
+_MORE_SIZES = {"gpt2": ["max_position_embeddings"], "llama4_text": [
+    "intermediate_size_mlp", "num_experts_per_tok", "num_local_experts", "floor_scale"]}
+_GPT2_KEYS = {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads",
+              "n_positions": "max_position_embeddings", "n_inner": "intermediate_size",
+              "layer_norm_epsilon": "norm_eps", "activation_function": "hidden_act"}
 # What changes what a model computes may say only this.
 _ONLY = {"quantization_config": [None], "partial_rotary_factor": [None, 1], "scale_attn_weights": [True],
-         "scale_attn_by_inverse_layer_idx": [False], "add_cross_attention": [False], "is_encoder_decoder": [False],
-         "attention_bias": [True, False], "mlp_bias": [True, False], "tie_word_embeddings": [True, False],
-         "use_sliding_window": [True, False], "use_qk_norm": [True, False], "attn_temperature_tuning": [True, False, 0, 4]}
+         "scale_attn_by_inverse_layer_idx": [False], "add_cross_attention": [False],
+         "is_encoder_decoder": [False], "attn_temperature_tuning": [True, False, 0, 4],
+         **dict.fromkeys(["attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window",
+                          "use_qk_norm"], [True, False])}
 
 
 def check_config(config: dict) -> dict:
@@ -977,28 +990,35 @@ def check_config(config: dict) -> dict:
         raise ValueError(f"config.json has a value of the wrong kind: {error}") from None
 
 
-def _checked_config(config: dict) -> dict:
-    outer, config = config, config.get("text_config", config) if config.get("model_type") == "llama4" else config
+def _checked_config(outer: dict) -> dict:
+    config = outer.get("text_config", outer) if outer.get("model_type") == "llama4" else outer
     family = config.get("model_type") if isinstance(config, dict) else None
-    if family not in FAMILIES:
-        raise ValueError(f"this course has no code for the model_type {family!r}, but for {', '.join(FAMILIES)}")
+    _insist(family in FAMILIES,
+            f"this course has no code for the model_type {family!r}, but for {', '.join(FAMILIES)}")
     architecture, defaults = FAMILIES[family]
     named = outer.get("architectures") or [architecture]
-    if named != [architecture if outer is config else "Llama4ForConditionalGeneration"]:
-        raise ValueError(f"this course has no code for the architecture {named!r}, but for {architecture!r}")
+    _insist(named == [architecture if outer is config else "Llama4ForConditionalGeneration"],
+            f"this course has no code for the architecture {named!r}, but for {architecture!r}")
     _allow(outer, "quantization_config", [None])
-    renamed = {new: config[old] for old, new in _OTHER_NAMES.items() if old in config and (family == "gpt2") == (old[1] != "m")}
+    names = _GPT2_KEYS if family == "gpt2" else {"rms_norm_eps": "norm_eps"}
+    renamed = {new: config[old] for old, new in names.items() if old in config}
     config = {**_EVERYWHERE, **defaults, **config, **renamed}
-    for key, allowed in _ONLY.items():
-        if key in config:
-            _allow(config, key, allowed)
+    for key in _ONLY.keys() & config.keys():
+        _allow(config, key, _ONLY[key])
     _allow(config, "hidden_act", ["gelu_new", "gelu_pytorch_tanh"] if family == "gpt2" else ["silu"])
     config.update(_rotary(config))
+    _check_sizes(config, ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"])
     _fill_in(config)
-    for key in _SIZES + _MORE_SIZES.get(family, []):
-        if type(config.get(key)) is not int or not 0 < config[key] < 2 ** 40:
-            raise ValueError(f"config.json should have a whole number above 0 as {key!r}, not {config.get(key)!r}")
+    more = _MORE_SIZES.get(family, [])
+    _check_sizes(config, ["intermediate_size", "num_key_value_heads", "head_dim", *more])
     return config
+
+
+def _check_sizes(config: dict, keys: list[str]) -> None:
+    for key in keys:
+        most = 2 ** 20 if key == "num_hidden_layers" else 2 ** 40
+        _insist(type(config.get(key)) is int and 0 < config[key] < most,
+                f"config.json should have a whole number above 0 as {key!r}, not {config.get(key)!r}")
 
 
 def _allow(config: dict, key: str, allowed: list) -> None:
@@ -1023,152 +1043,190 @@ def _rotary(config: dict) -> dict:
         scaling = {key: rope.get(key) for key in ("factor", "low_freq_factor", "high_freq_factor",
                                                   "original_max_position_embeddings")}
     for key, value in {"rope_theta": theta, "rms_norm_eps": config["norm_eps"], **(scaling or {})}.items():
-        if type(value) not in (int, float) or not 0 <= value < math.inf or not value and key != "rms_norm_eps":
-            raise ValueError(f"config.json should have a number above 0 as {key!r}, not {value!r}")
+        fits = type(value) in (int, float) and 0 <= value < math.inf and (value or key == "rms_norm_eps")
+        _insist(fits, f"config.json should have a number above 0 as {key!r}, not {value!r}")
     return {"rope_theta": theta, "slow_down": scaling}
 
 
 def _fill_in(config: dict) -> None:
     """Fill in what follows from the rest: sizes, and what each layer is like."""
-    family, count, heads = config["model_type"], config.get("num_hidden_layers"), config.get("num_attention_heads")
-    if not all(type(number) is int and 0 < number < 2 ** 20 for number in (count, heads, config.get("hidden_size"))):
-        raise ValueError("config.json needs hidden_size, num_hidden_layers and num_attention_heads, whole numbers above 0")
+    family, wide, heads = config["model_type"], config["hidden_size"], config["num_attention_heads"]
     if family == "gpt2":
-        config["intermediate_size"] = config["intermediate_size"] or 4 * config["hidden_size"]
+        config["intermediate_size"] = config["intermediate_size"] or 4 * wide
         config["num_key_value_heads"] = config["head_dim"] = None
-    config["num_key_value_heads"] = heads if config["num_key_value_heads"] is None else config["num_key_value_heads"]
+    if config["num_key_value_heads"] is None:
+        config["num_key_value_heads"] = heads
     if config["head_dim"] is None:
-        if config["hidden_size"] % heads:
-            raise ValueError(f"a hidden_size of {config['hidden_size']} can't be divided among {heads} heads")
-        config["head_dim"] = config["hidden_size"] // heads
-    kinds = ["full_attention"] * count
+        _insist(wide % heads == 0, f"a hidden_size of {wide} can't be divided among {heads} heads")
+        config["head_dim"] = wide // heads
+    layers = range(config["num_hidden_layers"])
     if family == "llama4_text":
-        config["no_rope_layers"] = config["no_rope_layers"] or [
-            int((layer + 1) % config["no_rope_layer_interval"] != 0) for layer in range(count)]
-        if len(config["no_rope_layers"]) < count or not set(config["no_rope_layers"]) <= {0, 1}:
-            raise ValueError(f"config.json should have a 0 or 1 for each of {count} layers as 'no_rope_layers'")
-        step = config["interleave_moe_layer_step"]
-        config["moe_layers"] = list(range(step - 1, count, step)) if config["moe_layers"] is None else config["moe_layers"]
-        if not set(config["moe_layers"]) <= set(range(count)) or type(config["attn_scale"]) not in (int, float):
-            raise ValueError("config.json should have numbers of layers as 'moe_layers', and a number as 'attn_scale'")
-        kinds = config["layer_types"] or ["chunked_attention" if turned else "full_attention"
-                                          for turned in config["no_rope_layers"]]
-    elif family == "mistral" and config["sliding_window"] is not None:
-        kinds = ["sliding_attention"] * count
-    elif config.get("use_sliding_window") and config["sliding_window"] is not None:
-        kinds = config["layer_types"] or ["sliding_attention" if layer >= config["max_window_layers"] else "full_attention"
-                                          for layer in range(count)]
-    known = {"full_attention": 1, "sliding_attention": config.get("sliding_window"),
-             "chunked_attention": config.get("attention_chunk_size")}
-    if len(kinds) < count or not all(type(known.get(kind)) is int and known[kind] > 0 for kind in kinds[:count]):
-        wrong = next((kind for kind in kinds if type(known.get(kind)) is not int), kinds)
-        raise ValueError(f"config.json has layer_types of {wrong!r}, for which this course has no code or no size")
-    config["looks"] = kinds
+        _fill_in_llama4(config, layers)
+    else:
+        config["moe_layers"] = ()
+    config["looks"] = [_look(config, kind) for kind, _ in zip(_layer_types(config, layers), layers)]
+    _insist(len(config["looks"]) == len(layers), f"config.json should have {len(layers)} layer_types")
+
+
+def _fill_in_llama4(config: dict, layers: range) -> None:
+    """Which layers turn, and which have experts."""
+    turned, step = config["no_rope_layers"], config["interleave_moe_layer_step"]
+    turned = turned or [int((layer + 1) % config["no_rope_layer_interval"] != 0) for layer in layers]
+    _insist(len(turned) >= len(layers) and set(turned) <= {0, 1},
+            f"config.json should have a 0 or 1 for each of {len(layers)} layers as 'no_rope_layers'")
+    experts = config["moe_layers"]
+    experts = list(range(step - 1, len(layers), step)) if experts is None else experts
+    _insist(set(experts) <= set(layers) and type(config["attn_scale"]) in (int, float),
+            "config.json should have numbers of layers as 'moe_layers', and a number as 'attn_scale'")
+    config.update(no_rope_layers=turned, moe_layers=experts)
+
+
+def _layer_types(config: dict, layers: range) -> list[str]:
+    """How far each layer looks back, in the words of Hugging Face."""
+    if config["model_type"] == "llama4_text":
+        kinds = "full_attention", "chunked_attention"
+        return config["layer_types"] or [kinds[turned] for turned in config["no_rope_layers"]]
+    if config.get("sliding_window") is None or not config.get("use_sliding_window", True):
+        return ["full_attention"] * len(layers)
+    if config["model_type"] == "mistral":
+        return ["sliding_attention"] * len(layers)
+    kinds, first = ("full_attention", "sliding_attention"), config["max_window_layers"]
+    return config["layer_types"] or [kinds[layer >= first] for layer in layers]
+
+
+def _look(config: dict, kind: str) -> tuple[str, dict]:
+    """The kind of a layer, and the size of its window or chunk."""
+    if kind == "full_attention":
+        return kind, {}
+    sizes = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+    size = config.get(sizes.get(kind))
+    _insist(type(size) is int and size > 0,
+            f"config.json has layer_types of {kind!r}, for which this course has no code or no size")
+    return kind, {"size": size}
+
+
+def _insist(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
 
 
 def tensor_shapes(config: dict) -> dict[str, tuple[int, ...]]:
     """The name and the shape of each tensor that the weights of a model with this config.json hold."""
     config = check_config(config)
-    outside, at, of_layer = (_gpt2_shapes if config["model_type"] == "gpt2" else _llama_shapes)(config)
+    wide, is_gpt2 = config["hidden_size"], config["model_type"] == "gpt2"
+    table = (config["vocab_size"], wide)
+    if is_gpt2:
+        at = "transformer.h."
+        shapes = {"transformer.wte.weight": table, "transformer.ln_f.weight": (wide,),
+                  "transformer.wpe.weight": (config["max_position_embeddings"], wide),
+                  "transformer.ln_f.bias": (wide,)}
+    else:
+        at, shapes = "model.layers.", {"model.embed_tokens.weight": table, "model.norm.weight": (wide,)}
     if not config["tie_word_embeddings"]:
-        outside["lm_head.weight"] = (config["vocab_size"], config["hidden_size"])
+        shapes["lm_head.weight"] = table
     for layer in range(config["num_hidden_layers"]):
-        outside.update((f"{at}{layer}.{name}", shape) for name, shape in of_layer(layer))
-    return outside
+        rows = _gpt2_layer(config) if is_gpt2 else _attention(config) + _thinking(config, layer)
+        for name, shape, biased in rows:
+            shapes[f"{at}{layer}.{name}" + ".weight" * (".experts." not in name)] = shape
+            if biased:
+                shapes[f"{at}{layer}.{name}.bias"] = shape[-1:] if is_gpt2 else shape[:1]
+    return shapes
 
 
-def _llama_shapes(config: dict) -> tuple[dict, str, Callable]:
-    """The tensors outside of the layers, the beginning of a layer's names, and the tensors of a layer."""
-    family, wide, one_head = config["model_type"], config["hidden_size"], config["head_dim"]
-    queries, keys = config["num_attention_heads"] * one_head, config["num_key_value_heads"] * one_head
-    bias, mlp_bias = config.get("attention_bias", False), config.get("mlp_bias", False)
-    qkv_bias = bias or family == "qwen2"
-
-    def linear(name: str, rows: int, columns: int, bias: bool = False) -> list:
-        return [(name + ".weight", (rows, columns))] + [(name + ".bias", (rows,))] * bias
-
-    def swiglu(at: str, size: int) -> list:
-        return [*linear(at + "gate_proj", size, wide, mlp_bias), *linear(at + "up_proj", size, wide, mlp_bias),
-                *linear(at + "down_proj", wide, size, mlp_bias)]
-
-    def of_layer(layer: int) -> list:
-        shapes = [("input_layernorm.weight", (wide,)),
-                  *linear("self_attn.q_proj", queries, wide, qkv_bias), *linear("self_attn.k_proj", keys, wide, qkv_bias),
-                  *linear("self_attn.v_proj", keys, wide, qkv_bias), *linear("self_attn.o_proj", wide, queries, bias),
-                  ("post_attention_layernorm.weight", (wide,))]
-        if family == "qwen3":
-            shapes += [("self_attn.q_norm.weight", (one_head,)), ("self_attn.k_norm.weight", (one_head,))]
-        if family != "llama4_text":
-            return shapes + swiglu("mlp.", config["intermediate_size"])
-        if layer not in config["moe_layers"]:
-            return shapes + swiglu("feed_forward.", config["intermediate_size_mlp"])
-        experts, size = config["num_local_experts"], config["intermediate_size"]
-        return shapes + [*linear("feed_forward.router", experts, wide), *swiglu("feed_forward.shared_expert.", size),
-                         ("feed_forward.experts.gate_up_proj", (experts, wide, 2 * size)),
-                         ("feed_forward.experts.down_proj", (experts, size, wide))]
-
-    outside = {"model.embed_tokens.weight": (config["vocab_size"], wide), "model.norm.weight": (wide,)}
-    return outside, "model.layers.", of_layer
-
-
-def _gpt2_shapes(config: dict) -> tuple[dict, str, Callable]:
-    """The same for GPT-2, whose matrices lie on their side: columns x rows."""
+def _gpt2_layer(config: dict) -> list[tuple[str, tuple, bool]]:
+    """A layer's tensors in GPT-2: name, shape, and whether it has biases. Matrices lie on their side."""
     wide, size = config["hidden_size"], config["intermediate_size"]
-    parts = {"ln_1": (wide,), "attn.c_attn": (wide, 3 * wide), "attn.c_proj": (wide, wide), "ln_2": (wide,),
-             "mlp.c_fc": (wide, size), "mlp.c_proj": (size, wide)}
-    of_layer = [part for name, shape in parts.items()
-                for part in ((name + ".weight", shape), (name + ".bias", shape[-1:]))]
-    outside = {"transformer.wte.weight": (config["vocab_size"], wide), "transformer.ln_f.weight": (wide,),
-               "transformer.wpe.weight": (config["max_position_embeddings"], wide), "transformer.ln_f.bias": (wide,)}
-    return outside, "transformer.h.", lambda layer: of_layer
+    shapes = {"ln_1": (wide,), "attn.c_attn": (wide, 3 * wide), "attn.c_proj": (wide, wide), "ln_2": (wide,),
+              "mlp.c_fc": (wide, size), "mlp.c_proj": (size, wide)}
+    return [(name, shape, True) for name, shape in shapes.items()]
+
+
+def _attention(config: dict) -> list[tuple[str, tuple, bool]]:
+    """The same for the attention of the others, with the norms."""
+    wide, one_head = config["hidden_size"], config["head_dim"]
+    queries, keys = config["num_attention_heads"] * one_head, config["num_key_value_heads"] * one_head
+    bias = config.get("attention_bias", False)
+    family, norms = config["model_type"], [(f"self_attn.{part}_norm", (one_head,), False) for part in "qk"]
+    biased = bias or family == "qwen2"
+    return [("input_layernorm", (wide,), False), ("self_attn.q_proj", (queries, wide), biased),
+            ("self_attn.k_proj", (keys, wide), biased), ("self_attn.v_proj", (keys, wide), biased),
+            ("self_attn.o_proj", (wide, queries), bias), ("post_attention_layernorm", (wide,), False),
+            *(norms if family == "qwen3" else [])]
+
+
+def _thinking(config: dict, layer: int) -> list[tuple[str, tuple, bool]]:
+    """The same for the feed-forward part. The experts lie in piles."""
+    wide, size, at = config["hidden_size"], config["intermediate_size"], "mlp."
+    router, piles, bias = [], [], config.get("mlp_bias", False)
+    if config["model_type"] == "llama4_text":
+        size, at = config["intermediate_size_mlp"], "feed_forward."
+    if layer in config["moe_layers"]:
+        experts, size = config["num_local_experts"], config["intermediate_size"]
+        router = [(at + "router", (experts, wide), False)]
+        piles = [(at + "experts.gate_up_proj", (experts, wide, 2 * size), False),
+                 (at + "experts.down_proj", (experts, size, wide), False)]
+        at += "shared_expert."
+    return [*router, (at + "gate_proj", (size, wide), bias), (at + "up_proj", (size, wide), bias),
+            (at + "down_proj", (wide, size), bias), *piles]
 
 
 # %% A model, under one set of names
 
-# The parts of a block, and what Llama and its relatives call them. GPT-2 has these three in one, and other names.
+# The parts of a block, and what Llama and its relatives call them; then GPT-2's names.
 _BLOCK = {"attention_norm": "input_layernorm", "query": "self_attn.q_proj", "key": "self_attn.k_proj",
-          "value": "self_attn.v_proj", "output": "self_attn.o_proj", "feed_forward_norm": "post_attention_layernorm"}
+          "value": "self_attn.v_proj", "output": "self_attn.o_proj",
+          "feed_forward_norm": "post_attention_layernorm"}
 _GPT2_NAMES = {"wte": "embed_tokens", "wpe": "positions", "ln_f": "norm", "ln_1": "input_layernorm",
-               "attn.c_attn": "self_attn.q_proj self_attn.k_proj self_attn.v_proj", "attn.c_proj": "self_attn.o_proj",
-               "ln_2": "post_attention_layernorm", "mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj"}
+               "attn.c_attn": "self_attn.q_proj self_attn.k_proj self_attn.v_proj",
+               "attn.c_proj": "self_attn.o_proj", "ln_2": "post_attention_layernorm",
+               "mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj"}
 
 
-def read_model(folder: Union[str, Path]) -> tuple[dict, dict, list[dict]]:
-    """Open a model's folder: its config.json, as `check_config` gives it, what is outside of the blocks, and the blocks.
+def read_model(folder: Union[str, Path], linear: Callable, a_weight: float) -> tuple[dict, dict, Iterable]:
+    """Open a model's folder: its checked config.json, what is outside of the blocks, and the blocks.
 
-    A matrix comes as its rows, which are read when asked for, and its biases, or None; a norm as its vectors.
-    `head_norms` are those of queries and keys. `feed_forward` is a list of matrices, of experts a list of lists.
+    `linear(rows, biases)` makes what multiplies, out of rows that are read when asked for; `a_weight` says
+    how many bytes of memory a weight will take. A block comes as the norms of queries and keys, and all its
+    other parts: a norm is its vectors, `feed_forward` a list of what `linear` made, or of such lists.
 
-    Raises ValueError for a tensor that is missing, too many, of another shape, or quantized.
+    Raises ValueError if memory is short, and for a tensor that does not belong there.
     """
     config = check_config(read_json(Path(folder, "config.json")))
+    weights = sum(map(math.prod, tensor_shapes(config).values()))
     parts = {}
     for name, tensor in _own_tensors(folder, config).items():
         parts.update(_renamed(name, tensor, config["model_type"]))
+    check_memory(1.1 * a_weight * weights + 5e7, folder)
+    positions = parts.get("model.positions.weight")
+    outer = {"embeddings": parts["model.embed_tokens.weight"], "positions": positions and list(positions),
+             "output": parts.get("lm_head.weight"), "last_norm": _vectors(parts, "model.norm")}
+    layers = progress(range(config["num_hidden_layers"]), "loading the blocks")
+    return config, outer, (_read_block(parts, _block_names(config, layer), linear) for layer in layers)
 
-    def vectors(name: str) -> list:
-        return [parts[name + kind] for kind in (".weight", ".bias") if name + kind in parts]
 
-    def matrix(name: Union[str, list]) -> Union[tuple, list]:
+def _read_block(parts: dict, names: dict, linear: Callable) -> tuple[list, dict]:
+    def matrix(name: Union[str, list]) -> object:
         if isinstance(name, list):
             return [matrix(one) for one in name]
-        return parts[name + ".weight"], parts.get(name + ".bias")
+        return linear(parts[name + ".weight"], parts.get(name + ".bias"))
 
-    outer = {"embeddings": parts["model.embed_tokens.weight"], "positions": parts.get("model.positions.weight"),
-             "output": parts.get("lm_head.weight"), "last_norm": vectors("model.norm")}
-    blocks = [{part: (vectors if "norm" in part else matrix)(name) for part, name in _block_names(config, layer).items()}
-              for layer in range(config["num_hidden_layers"])]
-    return config, outer, blocks
+    block = {part: _vectors(parts, name) if "norm" in part else matrix(name) for part, name in names.items()}
+    return [block.pop("query_norm"), block.pop("key_norm")], block
+
+
+def _vectors(parts: dict, name: str) -> list[Vector]:
+    return [parts[name + kind] for kind in (".weight", ".bias") if name + kind in parts]
 
 
 def _block_names(config: dict, layer: int) -> dict:
-    """For each part of a block its name, without ".weight" and ".bias"; for a feed-forward layer the names of its parts."""
+    """For each part of a block its name, without ".weight" and ".bias"; of a feed-forward layer all names."""
     at = f"model.layers.{layer}."
-    parts = ["up_proj", "down_proj"] if config["model_type"] == "gpt2" else ["gate_proj", "up_proj", "down_proj"]
+    parts = ["gate_proj", "up_proj", "down_proj"][config["model_type"] == "gpt2":]
     thinking = at + ("feed_forward." if config["model_type"] == "llama4_text" else "mlp.")
     names = [thinking + part for part in parts]
     if layer in config.get("moe_layers", ()):
-        experts = [[f"{thinking}experts.{number}.{part}" for part in parts] for number in range(config["num_local_experts"])]
+        experts = [[f"{thinking}experts.{number}.{part}" for part in parts]
+                   for number in range(config["num_local_experts"])]
         names = [thinking + "router", [f"{thinking}shared_expert.{part}" for part in parts], experts]
     return {**{part: at + name for part, name in _BLOCK.items()}, "query_norm": at + "self_attn.q_norm",
             "key_norm": at + "self_attn.k_norm", "feed_forward": names}
@@ -1178,23 +1236,21 @@ def _own_tensors(folder: Union[str, Path], config: dict) -> dict[str, Tensor]:
     """The tensors of a model by the names that `tensor_shapes` gives; all must be there, and no other."""
     tensors, family = read_weights(folder), config["model_type"]
     tensors = {re.sub(r"^language_model\.", "", name): tensor for name, tensor in tensors.items()
-               if not name.startswith(("vision_model.", "multi_modal_projector.")) and not name.endswith(".inv_freq")}
+               if not re.search(r"^vision_model\.|^multi_modal_projector\.|\.inv_freq$", name)}
     if family == "gpt2":      # older files leave the prefix out, and have the mask in them
-        tensors = {re.sub(r"^(?!transformer\.|lm_head\.)", "transformer.", name): tensor for name, tensor in tensors.items()
-                   if not name.endswith((".attn.bias", ".attn.masked_bias"))}
-    needed = tensor_shapes(config)
-    expected = {"lm_head.weight": (config["vocab_size"], config["hidden_size"]), **needed}
-    for name in [*needed, *tensors]:
-        if name not in tensors:
-            raise ValueError(f"{folder}: the tensor {name!r} is missing")
-        if name not in expected:
-            raise ValueError(f"{folder}: there is a tensor {name!r}, which a {family} with this config.json does not have")
-        if tensors[name].shape != expected[name]:
-            raise ValueError(f"{folder}: the tensor {name!r} has the shape {list(tensors[name].shape)}, and config.json "
-                             f"asks for {list(expected[name])}")
-        if tensors[name].dtype not in ("F64", "F32", "F16", "BF16"):
-            raise ValueError(f"{folder}: the tensor {name!r} has quantized numbers ({tensors[name].dtype}), for which "
-                             "this course has no code")
+        tensors = {re.sub(r"^(?!transformer\.|lm_head\.)", "transformer.", name): tensor
+                   for name, tensor in tensors.items() if not re.search(r"\.attn\.(masked_)?bias$", name)}
+    shapes = tensor_shapes(config)
+    for name in shapes:
+        _insist(name in tensors, f"{folder}: the tensor {name!r} is missing")
+    shapes.setdefault("lm_head.weight", (config["vocab_size"], config["hidden_size"]))  # it may be there
+    for name, tensor in tensors.items():
+        what = f"{folder}: the tensor {name!r} "
+        _insist(name in shapes, what + f"is not one of a {family} with this config.json")
+        _insist(tensor.shape == shapes[name],
+                what + f"has the shape {list(tensor.shape)}, and config.json asks for {list(shapes[name])}")
+        _insist(tensor.dtype in ("F64", "F32", "F16", "BF16"),
+                what + f"has quantized numbers ({tensor.dtype}), for which this course has no code")
     return tensors
 
 
@@ -1239,7 +1295,8 @@ def _renamed(name: str, tensor: Tensor, family: str) -> dict:
 def _expert_names(name: str) -> list[str]:
     """The names of the matrices of one expert that a pile holds, with {} for its number."""
     at, part = name.rsplit(".", 1)
-    return [f"{at}.{{}}.{new}.weight" for new in (["gate_proj", "up_proj"] if part == "gate_up_proj" else [part])]
+    names = ["gate_proj", "up_proj"] if part == "gate_up_proj" else [part]
+    return [f"{at}.{{}}.{new}.weight" for new in names]
 
 
 def _llama_names(name: str) -> list[str]:
@@ -1247,94 +1304,89 @@ def _llama_names(name: str) -> list[str]:
     if not name.startswith("transformer."):
         return [name]
     layer, part, kind = re.fullmatch(r"transformer\.(h\.\d+\.)?(.+)\.(\w+)", name).groups()
-    return [f"model.{(layer or '').replace('h.', 'layers.')}{new}.{kind}" for new in _GPT2_NAMES[part].split()]
+    at = "model." + (layer or "").replace("h.", "layers.")
+    return [f"{at}{new}.{kind}" for new in _GPT2_NAMES[part].split()]
 
 
-def write_model(folder: Union[str, Path], config: dict, outer: Optional[dict] = None, blocks: Iterable[dict] = ()) -> None:
-    """Write config.json and model.safetensors, so that `read_model` and Hugging Face's transformers open them.
+def write_model(folder: Union[str, Path], config: dict, parts: Optional[dict] = None) -> None:
+    """Write config.json and model.safetensors, for `read_model` and Hugging Face's transformers.
 
-    `outer` and `blocks` are as `read_model` gives them, with lists. Without them the weights are random.
+    `parts` are rows and vectors by Llama's names; without them the weights are random.
 
     Raises ValueError if a part is missing, too many, or of another shape.
     """
-    config, rng, tensors, parts = check_config(config), random.Random(0), {}, {}
-    for names, values in [(_OUTER, outer or {}), *((_block_names(config, layer), block) for layer, block in enumerate(blocks))]:
-        for part, value in values.items():
-            _put(parts, names[part], value)
+    config, rng, tensors = check_config(config), random.Random(0), {}
     for name, shape in tensor_shapes(config).items():
-        numbers = [rng.gauss(0, 1) for _ in range(math.prod(shape))] if outer is None else _flat(_take(name, shape, parts))
-        if len(numbers) != math.prod(shape):
-            raise ValueError(f"{name!r} has {len(numbers)} numbers, and config.json asks for {list(shape)}")
+        random_ones = (rng.gauss(0, 1) for _ in range(math.prod(shape)))
+        numbers = list(random_ones) if parts is None else _flat(_take(name, shape, parts))
+        _insist(len(numbers) == math.prod(shape), f"{name!r} has {len(numbers)} numbers, not {shape}")
         tensors[name] = ("F32", shape, numbers)
-    if parts:
-        raise ValueError(f"there is no place for {next(iter(parts))!r} in a {config['model_type']} with this config.json")
+    _insist(not parts, f"a {config['model_type']} with this config.json has no place for {[*(parts or ())]}")
     os.makedirs(folder, exist_ok=True)
     write_safetensors(Path(folder, WEIGHTS), tensors, {"format": "pt"})
     config.update(architectures=[FAMILIES[config["model_type"]][0]], dtype="float32", torch_dtype="float32")
-    kept = {key: value for key, value in config.items() if key not in _ADDED}
+    kept = {key: value for key, value in config.items() if key not in _ADDED and value != ()}
     write_whole(Path(folder, "config.json"), json.dumps(kept, indent=1).encode("utf-8"))
 
 
 def save_transformer(transformer: object, folder: Union[str, Path]) -> None:
-    """Write a transformer, of blocks with the parts that `read_model` gives, as a folder.
+    """Write a transformer as a folder; its attributes are called like the parts that `read_model` gives.
 
     Raises ValueError for one that is packed, or that no config.json of these families describes.
     """
-    if not isinstance(transformer.embeddings, list):
-        raise ValueError("a packed transformer has lost the last bits of its weights: load it with packed=False, and save that")
-    config = getattr(transformer, "config", None) or _describe(transformer)
-    outer = {"embeddings": transformer.embeddings, "positions": transformer.positions, "last_norm": transformer.last_norm,
-             "output": None if config["tie_word_embeddings"] else transformer.output}
-
-    def plain(part: Union[object, list]) -> Union[tuple, list]:
-        return [plain(one) for one in part] if isinstance(part, list) else (part.matrix, part.biases)
-
-    blocks = []
-    for block in transformer.blocks:
-        blocks.append({name: plain(getattr(block, name)) for name in ("query", "key", "value", "output", "feed_forward")})
-        blocks[-1].update(attention_norm=block.attention_norm, feed_forward_norm=block.feed_forward_norm)
-        for name, place in ("query_norm", block.settings.query_at), ("key_norm", block.settings.key_at):
-            norm = getattr(place, "keywords", {}).get("norm")       # Qwen3 has weights in there
-            blocks[-1][name] = norm[:1] if norm else []
-    write_model(folder, config, outer, blocks)
+    _insist(isinstance(transformer.embeddings, list),
+            "a packed transformer has lost the last bits of its weights: load it with packed=False")
+    config, parts = getattr(transformer, "config", None) or _describe(transformer), {}
+    _put(parts, "model.embed_tokens", [transformer.embeddings])
+    _put(parts, "model.positions", [transformer.positions])
+    _put(parts, "model.norm", transformer.last_norm)
+    _put(parts, "lm_head", [None if config["tie_word_embeddings"] else transformer.output])
+    for layer, block in enumerate(transformer.blocks):
+        marks = [getattr(mark, "keywords", {}) for mark in (block.settings.query_at, block.settings.key_at)]
+        norms = [(mark.get("norm") or [])[:1] for mark in marks]        # Qwen3 has weights in there
+        values = {**vars(block), "query_norm": norms[0], "key_norm": norms[1]}
+        for part, name in _block_names(config, layer).items():
+            _put(parts, name, values[part])
+    write_model(folder, config, parts)
 
 
 def _describe(transformer: object) -> dict:
     """The config.json of a transformer that was made by hand, if it is like Llama's or Mistral's."""
     settings, block = transformer.settings, transformer.blocks[0]
-    known = {"norm": ["rms_norm"], "norm_first": [True], "feed_forward": ["gated_feed_forward"], "activation": ["silu"],
-             "query_at": ["rotate"], "key_at": ["rotate"], "first_visible": ["whole_text", "sliding_window"]}
-    for name, allowed in known.items():
+    for name, allowed in _DESCRIBED.items():
         value = getattr(settings, name)
+        same = all(getattr(block.settings, name) == value for block in transformer.blocks)
         value = getattr(getattr(value, "func", value), "__name__", value)
-        if value not in allowed or any(getattr(block.settings, name) != getattr(settings, name) for block in transformer.blocks):
-            raise ValueError(f"no config.json can describe a transformer with {name}={value!r}, or with blocks that differ in it")
+        _insist(same and value in allowed,
+                f"no config.json describes a transformer with {name}={value!r}, or blocks that differ in it")
     base, window = (getattr(part, "keywords", {}).get(name)
                     for part, name in ((settings.query_at, "base"), (settings.first_visible, "size")))
-    if settings.key_at != settings.query_at:
-        raise ValueError("no config.json can describe a transformer that turns queries and keys in different ways")
+    _insist(settings.key_at == settings.query_at,
+            "no config.json can describe a transformer that turns queries and keys in different ways")
     return {"model_type": "mistral" if window else "llama", "sliding_window": window,
-            "vocab_size": len(transformer.embeddings), "hidden_size": settings.dimensions,
+            "rope_theta": base or 10000.0, "vocab_size": len(transformer.embeddings),
+            "hidden_size": settings.dimensions,
             "num_hidden_layers": len(transformer.blocks), "num_attention_heads": settings.heads,
             "num_key_value_heads": settings.key_value_heads, "head_dim": settings.head_dim,
             "intermediate_size": len(block.feed_forward[0].matrix), "rms_norm_eps": settings.epsilon,
-            "rope_theta": base or 10000.0, "attention_bias": block.query.biases is not None,
+            "attention_bias": block.query.biases is not None,
             "mlp_bias": block.feed_forward[0].biases is not None,
             "tie_word_embeddings": transformer.output in (None, transformer.embeddings)}
 
 
-_OUTER = {"embeddings": "model.embed_tokens", "positions": "model.positions", "output": "lm_head", "last_norm": "model.norm"}
+_DESCRIBED = {"norm": ["rms_norm"], "norm_first": [True], "feed_forward": ["gated_feed_forward"],
+              "activation": ["silu"], "query_at": ["rotate"], "key_at": ["rotate"],
+              "first_visible": ["whole_text", "sliding_window"]}
 
 
-def _put(parts: dict, name: Union[str, list], value: Union[tuple, list, None]) -> None:
-    """Put what `read_model` gives for a part among the parts, by Llama's names."""
+def _put(parts: dict, name: Union[str, list], value: Union[object, list]) -> None:
+    """Put a norm, or what multiplies, or a list of those, among the parts, by Llama's names."""
     if isinstance(name, list):
         for one in zip(name, value):
             _put(parts, *one)
-    elif value is not None:
-        kinds = (".weight", ".bias") if isinstance(value, tuple) or "norm" in name else (".weight",)
-        found = value if len(kinds) == 2 else [value]
-        parts.update({name + kind: part for kind, part in zip(kinds, found) if part is not None})
+        return
+    found = [value.matrix, value.biases] if hasattr(value, "matrix") else value or []
+    parts.update({name + kind: part for kind, part in zip((".weight", ".bias"), found) if part is not None})
 
 
 def _take(name: str, shape: tuple, parts: dict) -> list:
@@ -1350,23 +1402,24 @@ def _take(name: str, shape: tuple, parts: dict) -> list:
 
 
 def _flat(numbers: Iterable) -> list[float]:
-    return [number for part in numbers for number in (_flat(part) if isinstance(part, (list, tuple)) else [part])]
+    nested = (_flat(part) if isinstance(part, (list, tuple)) else [part] for part in numbers)
+    return list(chain.from_iterable(nested))
 
 
 # %% Chatbots
 
-# The special tokens that tell a chatbot who speaks: before a question, after it, and after an answer. By the first.
-CHAT_FORMS = {
-    "<|im_start|>": ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"),     # Qwen, SmolLM
-    "<|start_header_id|>": ("<|start_header_id|>user<|end_header_id|>\n\n",                             # Llama 3
-                            "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"),
-    "<|header_start|>": ("<|header_start|>user<|header_end|>\n\n",                                      # Llama 4
-                         "<|eot|><|header_start|>assistant<|header_end|>\n\n", "<|eot|>"),
-}
+# What tells a chatbot who speaks: before a question, after it, and after an answer. By the first token.
+_LLAMA = "{0}user{1}\n\n", "{2}{0}assistant{1}\n\n", "{2}"
+CHAT_FORMS = {      # of Qwen and SmolLM, of Llama 3, and of Llama 4
+    "<|im_start|>": ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n"),
+    "<|start_header_id|>": tuple(part.format("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+                                 for part in _LLAMA),
+    "<|header_start|>": tuple(part.format("<|header_start|>", "<|header_end|>", "<|eot|>")
+                              for part in _LLAMA)}
 
 
 def chat_form(special_tokens: Iterable[str]) -> tuple[str, str, str]:
-    """What stands before a question, after it, and after an answer; nothing if these are not a chatbot's tokens.
+    """What stands before a question, after it, and after an answer; nothing if this is no chatbot.
 
     >>> chat_form(["<|im_start|>", "<|im_end|>"])[0]
     '<|im_start|>user\\n'
@@ -1376,8 +1429,8 @@ def chat_form(special_tokens: Iterable[str]) -> tuple[str, str, str]:
 
 # %% Rows of a file, as columns of a packed matrix
 
-def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 256) -> tuple[list[int], Vector]:
-    """Quantize rows to whole numbers of 16 or 8 bits, and pack each column into one, with 24 bits more for each row.
+def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 1024) -> tuple[list[int], Vector]:
+    """Quantize rows to whole numbers of 16 or 8 bits, and pack each column, in lanes of 24 bits more.
 
     >>> columns, steps = pack_columns([[1.0], [-0.5]], bits=16)
     >>> columns == [32767 - (32767 << 40)], steps
@@ -1386,36 +1439,46 @@ def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 256) -> tuple
     Rounding by adding: above 2 ** 52 a float has no room for a fraction, so what is added
     comes out rounded, in its lowest bytes. Slices copy these for a whole column at a time.
     """
-    rows, size, half = iter(rows), bits // 8 + 3, 2 ** (bits - 1)
-    columns, all_steps, shift = [], [], 2.0 ** 52 + half
-    while block := list(islice(rows, at_once)):
-        data, lanes = bytearray(), bytearray(size * len(block))
-        for row in block:
-            steps = (half - 1) / max(max(row), -min(row), 1e-300)
-            data += struct.pack(f"<{len(row)}d", *[number * steps + shift for number in row])
-            all_steps.append(steps)
-        columns = columns or [bytearray() for _ in row]
-        lowest = [data[byte::8] for byte in range(bits // 8)]
-        for place, column in enumerate(columns):
-            for byte, part in enumerate(lowest):
-                lanes[byte::size] = part[place::len(columns)]
-            column += lanes
+    size, half, columns, all_steps = bits // 8 + 3, 2 ** (bits - 1), [], []
+
+    def lowest_bytes(row: Vector) -> list[bytes]:
+        steps = (half - 1) / max(max(row), -min(row), 1e-300)
+        all_steps.append(steps)
+        shift = 2.0 ** 52 + half
+        data = struct.pack(f"<{len(row)}d", *[number * steps + shift for number in row])
+        return [data[byte::8] for byte in range(bits // 8)]
+
+    quantized = map(lowest_bytes, rows)
+    while block := list(islice(quantized, at_once)):
+        _add_lanes(columns, block, size)
     everywhere = int.from_bytes(half.to_bytes(size, "little") * len(all_steps), "little")
     for place, column in enumerate(columns):    # one by one, so that each frees its memory for the next
         columns[place] = int.from_bytes(column, "little") - everywhere
     return columns, all_steps
 
 
+def _add_lanes(columns: list[bytearray], block: list[list[bytes]], size: int) -> None:
+    """Put the bytes of some rows behind what the columns have of the rows before."""
+    lanes, width = bytearray(size * len(block)), len(block[0][0])
+    parts = [b"".join(part) for part in zip(*block)]
+    columns += [bytearray() for _ in range(width - len(columns))]
+    for place, column in enumerate(columns):
+        for byte, part in enumerate(parts):
+            lanes[byte::size] = part[place::width]
+        column += lanes
+
+
 # %% The sizes of published models
 
-_NAMES = ["model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
+_NAMES = ["model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+          "num_attention_heads", "num_key_value_heads", "tie_word_embeddings"]
 MODELS = {
-    "GPT-2 (124M)": dict(zip(_NAMES, ("gpt2", 50257, 768, 3072, 12, 12)), n_positions=1024),
-    "Qwen2.5-0.5B": dict(zip(_NAMES, ("qwen2", 151936, 896, 4864, 24, 14)), num_key_value_heads=2, tie_word_embeddings=True),
-    "Llama-3.2-1B": dict(zip(_NAMES, ("llama", 128256, 2048, 8192, 16, 32)), num_key_value_heads=8, tie_word_embeddings=True),
-    "Mistral-7B": dict(zip(_NAMES, ("mistral", 32000, 4096, 14336, 32, 32)), num_key_value_heads=8),
+    "GPT-2 (124M)": dict(zip(_NAMES, ("gpt2", 50257, 768, 3072, 12, 12, 12, True)), n_positions=1024),
+    "Qwen2.5-0.5B": dict(zip(_NAMES, ("qwen2", 151936, 896, 4864, 24, 14, 2, True))),
+    "Llama-3.2-1B": dict(zip(_NAMES, ("llama", 128256, 2048, 8192, 16, 32, 8, True))),
+    "Mistral-7B": dict(zip(_NAMES, ("mistral", 32000, 4096, 14336, 32, 32, 8, False))),
     "Llama-4-Scout-17B-16E": dict(
-        zip(_NAMES, ("llama4_text", 202048, 5120, 8192, 48, 40)), num_key_value_heads=8, head_dim=128,
+        zip(_NAMES, ("llama4_text", 202048, 5120, 8192, 48, 40, 8, False)), head_dim=128,
         intermediate_size_mlp=16384, num_local_experts=16, num_experts_per_tok=1)}
-SMALL_LLAMA4 = dict(zip(_NAMES, ("llama4_text", 40, 16, 24, 4, 4)), num_key_value_heads=2, head_dim=4,
+SMALL_LLAMA4 = dict(zip(_NAMES, ("llama4_text", 40, 16, 24, 4, 4, 2, False)), head_dim=4,
                     intermediate_size_mlp=32, num_local_experts=3, interleave_moe_layer_step=2)

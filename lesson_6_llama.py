@@ -8,12 +8,11 @@ numbers in it: GPT-2, Llama, Mistral, Qwen, Llama 4. Each is a folder of three f
     config.json         how many layers, heads and so on      this lesson
 
 Here you open such folders, see what is new in Llama 4, and make plain Python ten times
-as fast, so that you can talk to a real LLM on your own machine:
+as fast, to talk to a real LLM on your own machine:
 
     python3 lesson_6_llama.py --chat --model Qwen/Qwen2.5-0.5B-Instruct
 
-SmolLM2-135M is a small one. The 135M are the numbers that it has learned, and its
-config.json is enough to count them:
+SmolLM2-135M is a small one. Its config.json is enough to count its 135M numbers:
 
 >>> print(f"{count_parameters(SMOLLM2):,}")
 134,515,008
@@ -25,28 +24,27 @@ import random
 import struct
 import sys
 import tempfile
-import time
 from functools import partial
-from operator import mul
 from pathlib import Path
+from timeit import default_timer, timeit
 from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from formats import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_memory, find_model, pack_columns,
-                     read_json, read_model, save_transformer, stop_ids, tensor_shapes, write_model)
+from formats import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_vocabulary, find_model,
+                     pack_columns, read_model, save_transformer, stop_ids, tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
 from lesson_4_sampling import SETTINGS, change_setting, generate_ids, softmax, write_steps
 from lesson_5_transformer import (Block, Linear, Settings, Transformer, add, feed_forward, gated_feed_forward,
                                   gelu, induction_head, layer_norm, no_position, rms_norm, silu,
                                   sliding_window, speeds, times, turn, whole_text)
-from stage import bar, chat, progress, run_lesson, table
+from stage import bar, chat, progress, run_lesson
 
 
 # %% A model is a folder
-# The config.json of SmolLM2-135M, a small relative of Llama, but for what matters only
-# while training:
+# This is the config.json of SmolLM2-135M, a small relative of Llama, without the lines
+# that matter only in training.
 
 SMOLLM2 = {
     "model_type": "llama",          # the family
@@ -63,10 +61,10 @@ SMOLLM2 = {
 
 
 def count_parameters(config: dict, active: bool = False) -> int:
-    """How many numbers a model has learned, its parameters, by its config.json.
+    """Count the numbers that a model has learned, its parameters.
 
-    The sizes say which tensors there must be. Here is the first block, which lesson 5 has
-    explained. (What it calls query, key, value and output are q, k, v and o in the files.)
+    The sizes in config.json say which tensors there must be. These are in the first block;
+    lesson 5 says query, key, value and output for q, k, v and o.
 
     >>> for name, shape in list(tensor_shapes(SMOLLM2).items())[2:11]:
     ...     print(name.ljust(48), *shape)
@@ -80,7 +78,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
     model.layers.0.mlp.up_proj.weight                1536 576
     model.layers.0.mlp.down_proj.weight              576 1536
 
-    Rows times columns, added up, is the size in a model's name. Do names tell the truth?
+    Rows times columns, added up, gives the size in a model's name. Do names tell the truth?
 
     >>> for name, config in MODELS.items():
     ...     print(f"{name:22} {count_parameters(config):15,}")
@@ -90,7 +88,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
     Mistral-7B               7,241,732,096
     Llama-4-Scout-17B-16E  107,769,861,120
 
-    The last calls itself 17B. That is what one token uses (`active`). You will see why.
+    The last calls itself 17B, for that is what one token uses (`active`). You will see why.
     """
     total = 0
     for name, shape in tensor_shapes(config).items():
@@ -101,72 +99,71 @@ def count_parameters(config: dict, active: bool = False) -> int:
 
 
 # %% Learn once, create any LLM
-# Every family takes its pieces from one box, and lesson 5 has built nearly all of them.
-# What is new stands on the right, and comes below.
+# Nearly all the pieces are from lesson 5. The last column says what else a family needs.
 #
-#             positions  norm        feed-forward  looks at    new here
-#   GPT-2     learned    layer_norm  gelu          everything
-#   Llama 2   rotary     rms_norm    SwiGLU        everything
-#   Llama 3   rotary     rms_norm    SwiGLU        everything  slower pairs
-#   Mistral   rotary     rms_norm    SwiGLU        a window
-#   Qwen2.5   rotary     rms_norm    SwiGLU        everything  (q, k, v: biases)
-#   Qwen3     rotary     rms_norm    SwiGLU        everything  q, k: norms
-#   Llama 4   rotary     rms_norm    experts       its chunk   five things
+#             positions  norm        feed-forward  looks at    besides
+#   GPT-2     learned    layer_norm  gelu          everything  biases
+#   Llama 2   rotary     rms_norm    gated silu    everything
+#   Llama 3   rotary     rms_norm    gated silu    everything  slow_down
+#   Mistral   rotary     rms_norm    gated silu    a window
+#   Qwen2.5   rotary     rms_norm    gated silu    everything  biases for q, k, v
+#   Qwen3     rotary     rms_norm    gated silu    everything  norms for q, k
+#   Llama 4   rotary     rms_norm    experts       its chunk   five new ideas
+#
+# The rest is only names: GPT-2 keeps q, k and v in one matrix, which it calls c_attn. When
+# formats.py opens a folder, it gives all families the names of Llama.
 
 def slow_down(all_speeds: Vector, factor: float, low: float, high: float, old_length: int) -> Vector:
     """Llama 3's positions: turn the slow pairs more slowly, so that longer texts fit.
 
-    Llama 3 learned from texts of 8,192 tokens. A pair that turns fast, like the second hand
-    of a clock, went round often, and knows all angles. A slow one is like the hour hand: in
-    a text 16 times as long it would come to angles that it never saw. So a pair that made
-    less than 1 full turn (low) is slowed down, one with more than 4 (high) is left alone.
+    Llama 3 learned from texts of 8,192 tokens. A fast pair, like the second hand of a
+    clock, went round often and knows all angles. A slow one is like the hour hand: a longer
+    text would bring angles that it has never seen. So a pair that made less than 1 turn
+    (low) is slowed down, in Llama 3.2 by 32. With more than 4 (high) it is left alone.
 
     >>> old = [1.0, 0.001, 0.0001]
     >>> [round(speed * 8192 / (2 * math.pi), 2) for speed in old]   # full turns
     [1303.8, 1.3, 0.13]
-    >>> new = slow_down(old, 32, 1, 4, 8192)
+    >>> new = slow_down(old, factor=32, low=1, high=4, old_length=8192)
     >>> [round(before / after) for before, after in zip(old, new)]
     [1, 8, 32]
 
-    The middle one made 1.3 turns, a tenth of the way from 1 to 4. So it keeps a tenth.
+    1.3 turns are a tenth of the way from 1 to 4, so the middle pair keeps a tenth of its
+    speed, and a 32nd of the rest: together about an eighth.
     """
     slower = []
     for speed in all_speeds:
         turns = speed * old_length / (2 * math.pi)
-        keep = float(turns >= high)
-        if low < turns < high:
-            keep = (turns - low) / (high - low)
+        keep = min(max((turns - low) / max(high - low, 1e-9), 0.0), 1.0)
         slower.append(keep * speed + (1 - keep) * speed / factor)
     return slower
 
 
 def turn_all(vector: Vector, position: int, all_speeds: Vector, norm: Optional[list] = None) -> Vector:
-    """Lesson 5's `rotate`, at given speeds; in Qwen3 after a norm, so that no match gets out of hand."""
+    """Lesson 5's `rotate` at given speeds. Qwen3 has a norm first, so that no match gets out of hand."""
     vector = rms_norm(vector, *norm) if norm else vector
     return turn(vector, [position * speed for speed in all_speeds])
 
 
 # %% Llama 4
-# Llama 4 came out in April 2025, and the course bears its name. Five things are new in
-# it, and each is a few lines.
+# It came out in April 2025. It has five new ideas, and each is a few lines of code.
 
 def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], experts: list[list[Linear]],
                        activation: Callable, count: int = 1) -> Vector:
     """First: a feed-forward layer of many experts, of which each token asks only the best.
 
-    The router is a matrix with a row for each expert. Its dot products with the token's
-    vector say who knows most about it. That expert gets the vector, shrunk by how sure
-    the router is: 1 / (1 + e^-score) makes a number between 0 and 1 of the score. One
-    expert more, the shared one, is always asked. What they say is added up.
-
-    Here a router sends two tokens to different experts out of three:
+    The router has a row for each expert. Its dot products with the token's vector are
+    scores: who knows most about this token? The best expert gets the vector, made smaller
+    if the router is not sure: 1 / (1 + e^-score) is near 1 for a high score, and near 0 for
+    a low one. One more expert, the shared one, always helps. What they say is added up.
+    Here a router sends two tokens to two of three experts:
 
     >>> router = Linear([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
     >>> best_experts(router([1.0, 0.1])), best_experts(router([0.1, 1.0]))
     ([0], [1])
 
-    Why does everybody do this now? There is room for what 16 experts know, and a token
-    pays for one. Scout is stored as a model of 107 billion, and works like one of 17:
+    Why so? Sixteen experts know more than one, and a token waits for one only. Scout takes
+    the memory of 108 billion parameters, and the time of 17:
 
     >>> scout = MODELS["Llama-4-Scout-17B-16E"]
     >>> print(f"{count_parameters(scout, active=True):,}")
@@ -175,7 +172,7 @@ def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], exp
     scores = router(vector)
     result = gated_feed_forward(vector, *shared, activation)
     for expert in best_experts(scores, count):
-        sure = 1 / (1 + math.exp(-max(scores[expert], -700)))
+        sure = 1 / (1 + math.exp(min(-scores[expert], 700)))  # no overflow
         shrunk = [sure * x for x in vector]
         said = gated_feed_forward(shrunk, *experts[expert], activation)
         result = add(result, said)
@@ -188,26 +185,25 @@ def best_experts(scores: Vector, count: int = 1) -> list[int]:
 
 
 def chunk(position: int, size: int) -> int:
-    """Second: the text is cut into chunks. The first position that a token may look at.
+    """Second: a token looks back only to the beginning of its chunk of the text.
 
-    Mistral's window slides along with the token. Llama 4's chunks stand still, so the
-    first token of each sees only itself. With chunks of 3 (Llama 4 has 8,192):
+    Mistral's window slides along with the token. Chunks stand still, so the first token of
+    each sees only itself. Llama 4's have 8,192 tokens; these have 3:
 
     >>> [chunk(position, 3) for position in range(8)]
     [0, 0, 0, 3, 3, 3, 6, 6]
 
-    Then how does it hear of the chunks before? Third: every fourth layer looks at the whole
-    text, without positions (NoPE). Where nothing turns, no text is too long, and the three
-    layers below have already put in order what is near.
+    Then how does it hear of earlier chunks? That is the third idea: every fourth layer
+    looks at the whole text, and has no positions (NoPE), so no text is too long for it.
     """
     return position // size * size
 
 
 def sharpen(query: Vector, position: int, floor_scale: float, attn_scale: float) -> Vector:
-    """Fourth: in the layers without positions, the longer the text, the sharper the look.
+    """Fourth: in layers without positions, attention gets sharper as the text gets longer.
 
-    A softmax over a million tokens spreads thin. Longer queries make larger matches, as a
-    lower temperature does in lesson 4. Here is what a query of 1 becomes:
+    A softmax over a million tokens spreads thin. Larger queries make larger matches, and
+    that works like a lower temperature in lesson 4. Here is what a query of 1 becomes:
 
     >>> [round(sharpen([1.0], position, 8192, 0.1)[0], 2)
     ...  for position in (0, 8191, 100_000, 1_000_000)]
@@ -218,16 +214,16 @@ def sharpen(query: Vector, position: int, floor_scale: float, attn_scale: float)
 
 
 def turn_neighbours(vector: Vector, position: int, all_speeds: Vector, epsilon: Optional[float]) -> Vector:
-    """Fifth: queries and keys are normalised, here after the turn; and other pairs turn.
+    """Fifth: neighbours turn together, and then queries and keys are normalised.
 
-    Lesson 5 turned number i together with number i + D / 2. Here number 0 goes with 1, 2
-    with 3. What a model can learn is the same, but this one learned it so. We put the
-    first number of each pair in front and the second behind; `turn` does the rest.
+    Lesson 5 turned number i together with number i + D / 2. Here it is 0 with 1, and 2 with
+    3. Both are equally good, but you must do what the model has learned with. So put the
+    first number of each pair in front and the second behind, and `turn` does the rest:
 
     >>> turn_neighbours([1.0, 2.0, 3.0, 4.0], 0, [1.0, 0.1], epsilon=None)
     [1.0, 3.0, 2.0, 4.0]
 
-    They need not go back: queries and keys are mixed up alike, so the dot product is right.
+    They need not go back. A dot product is the same if both vectors are in the same order.
     """
     vector = turn_all(vector[0::2] + vector[1::2], position, all_speeds)
     ones = [1.0] * len(vector)
@@ -235,116 +231,109 @@ def turn_neighbours(vector: Vector, position: int, all_speeds: Vector, epsilon: 
 
 
 # %% From a config to a transformer
+# `check_config` fills in what a config.json leaves out, and gives all families one set of
+# names. "looks" says for each layer how far it looks back.
 
-def block_settings(config: dict, layer: int, *norms: list) -> Settings:
-    """The words of a config.json as the settings of a block of lesson 5.
+def block_settings(config: dict, layer: int, query_norm: list = (), key_norm: list = ()) -> Settings:
+    """Say it in the settings of lesson 5: what a block of this model is like.
 
-    Where does token 20,000 of Llama 4 Scout begin to look, in layers 2 and 3?
+    How far back do layers 2 and 3 of Llama 4 Scout look from token 20,000? One to the
+    beginning of its chunk, and the other to that of the text:
 
     >>> scout = check_config(MODELS["Llama-4-Scout-17B-16E"])
     >>> [block_settings(scout, layer).first_visible(20_000) for layer in (2, 3)]
     [16384, 0]
     """
-    sizes = [config["hidden_size"], config["num_attention_heads"],
-             config["num_key_value_heads"], config["head_dim"]]
-    query_at, key_at = _positions(config, layer, *norms)
-    looks = {"full_attention": (whole_text, None),
-             "sliding_attention": (sliding_window, "sliding_window"),
-             "chunked_attention": (chunk, "attention_chunk_size")}
-    look, size = looks[config["looks"][layer]]
-    look = partial(look, size=config[size]) if size else look
-    norm, think, bend = rms_norm, gated_feed_forward, silu
-    if config["model_type"] == "gpt2":
-        norm, think, bend = layer_norm, feed_forward, gelu
-    if layer in config.get("moe_layers", ()):
+    looks = {"full_attention": whole_text, "chunked_attention": chunk,
+             "sliding_attention": sliding_window}
+    kind, size = config["looks"][layer]
+    query_at, key_at = _positions(config, layer, [query_norm, key_norm])
+    is_gpt2 = config["model_type"] == "gpt2"
+    think = feed_forward if is_gpt2 else gated_feed_forward
+    if layer in config["moe_layers"]:
         count = config["num_experts_per_tok"]
         think = partial(mixture_of_experts, count=count)
-    return Settings(*sizes, norm, True, config["norm_eps"],
-                    query_at, key_at, look, think, bend)
+    return Settings(
+        dimensions=config["hidden_size"], heads=config["num_attention_heads"],
+        key_value_heads=config["num_key_value_heads"],
+        head_dim=config["head_dim"], norm=layer_norm if is_gpt2 else rms_norm,
+        epsilon=config["norm_eps"], query_at=query_at, key_at=key_at,
+        first_visible=partial(looks[kind], **size),
+        feed_forward=think, activation=gelu if is_gpt2 else silu)
 
 
-def _positions(config: dict, layer: int, query_norm: list = (), key_norm: list = ()) -> list[Callable]:
+def _positions(config: dict, layer: int, norms: list[list]) -> list[Callable]:
     """What marks the queries of a layer with their position, and what marks its keys."""
     family, epsilon = config["model_type"], config["norm_eps"]
+    if family == "gpt2":
+        return [no_position, no_position]
     all_speeds = speeds(config["head_dim"], config["rope_theta"])
     if config["slow_down"]:
         all_speeds = slow_down(all_speeds, *config["slow_down"].values())
-    if family in ("llama", "mistral", "qwen2", "qwen3"):
-        return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon])
-                for norm in (query_norm, key_norm)]
-    if family == "llama4_text" and config["no_rope_layers"][layer]:
+    if family != "llama4_text":
+        return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon]) for norm in norms]
+    if config["no_rope_layers"][layer]:
         epsilon = epsilon if config["use_qk_norm"] else None
         return [partial(turn_neighbours, all_speeds=all_speeds, epsilon=epsilon)] * 2
-    if family == "llama4_text" and config["attn_temperature_tuning"]:
-        scales = {name: config[name] for name in ("floor_scale", "attn_scale")}
-        return [partial(sharpen, **scales), no_position]
-    return [no_position] * 2
+    sharper = partial(sharpen, floor_scale=config["floor_scale"], attn_scale=config["attn_scale"])
+    return [sharper if config["attn_temperature_tuning"] else no_position, no_position]
 
 
 # %% Small numbers
-# In a file a weight takes 16 or 32 bits, and in a list of Python's 256. How few would do?
-# The weights of a row are alike in size. So whole numbers are enough, and one scale.
+# In a file a weight takes 16 or 32 bits, and in a Python list 256. How few would do? The
+# weights of a row are alike in size, so whole numbers will do, with one scale for the row.
 
 def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
-    """Write a row as whole numbers of so many bits, and the number of steps that make up 1.
+    """Write a row as whole numbers, and say how many steps make 1.
 
-    With 8 bits there are 127 steps above 0 and 127 below. The largest number of the row
-    takes them all: 0.5 is 127 steps, so 1 would be 254. The others are rounded.
+    With 8 bits there are 127 steps above 0 and 127 below. The largest number takes them
+    all: 0.5 is 127 steps, so 1 would be 254. The others are rounded to whole steps.
 
-    >>> quantize([0.5, -0.2, 0.1004], bits=8)
+    >>> quantize([0.5, -0.2, 0.1004], bits=8)       # 26 / 254 is 0.1024
     ([127, -51, 26], 254.0)
-    >>> [round(whole / 254, 4) for whole in (127, -51, 26)]     # and back
-    [0.5, -0.2008, 0.1024]
 
-    What does it cost? The error of a random matrix times a random vector, as a share of the
-    largest result; and the bytes that a weight takes, with its share of the scale:
+    What does it cost? Here are the bytes for a weight (the scale of a row adds next to
+    nothing), and the error of a product, as a share of its largest number:
 
     >>> rng = random.Random(0)
     >>> matrix = [[rng.gauss(0, 1) for _ in range(256)] for _ in range(64)]
-    >>> vector, rows = matrix[0][::-1], [["bits", "bytes", "error", ""]]
+    >>> vector = matrix[0][::-1]
     >>> exact = times(matrix, vector)
     >>> for bits in (16, 8, 6, 4):
     ...     rounded = [quantize(row, bits) for row in matrix]
     ...     found = [dot(whole, vector) / steps for whole, steps in rounded]
     ...     off = max(abs(x - y) for x, y in zip(exact, found)) / max(exact)
-    ...     rows.append([bits, bits / 8 + 4 / 256, f"{off:.3%}", bar(off, 240)])
-    >>> print(table(rows))
-    bits     bytes   error
-    16    2.015625  0.003%  ▏
-    8     1.015625  0.594%  █▍
-    6     0.765625  2.398%  █████▊
-    4     0.515625  9.937%  ███████████████████████▉
+    ...     print(f"{bits:2} bits: {bits / 8:4} bytes, {off:7.3%} {bar(off, 240)}")
+    16 bits:  2.0 bytes,  0.003% ▏
+     8 bits:  1.0 bytes,  0.594% █▍
+     6 bits: 0.75 bytes,  2.398% █████▊
+     4 bits:  0.5 bytes,  9.937% ███████████████████████▉
 
-    At 16 bits nobody sees a difference, at 8 hardly. With 4, and a scale for every 32
-    weights in place of a row, large models get into phones.
+    With 16 bits nobody sees a difference, with 8 hardly anybody. With 4, and a scale for
+    every 32 weights, large models get into phones.
     """
     steps = (2 ** (bits - 1) - 1) / max(*map(abs, row), 1e-300)
     return [round(number * steps) for number in row], steps
 
 
 # %% Fast in plain Python: a whole column in one number
-# SmolLM2 takes 134 million multiplications for a token. One by one, Python does some 40
-# million a second, so you would wait three seconds. But it also multiplies numbers of any
-# length, and that at the speed of the machine. So let one long number carry a whole column.
-#
-# By hand first, in decimal. Multiply this matrix by the vector (3, 10):
+# SmolLM2 takes 134 million multiplications for a token. Python does some 40 million a
+# second, so you would wait more than three seconds. But Python also has whole numbers of
+# any length, and multiplies these as fast as the machine can. So let one long number carry
+# a whole column. First by hand, in decimal: multiply this matrix by the vector (3, 10).
 #
 #     2  7          2 x 3 + 7 x 10 = 76
 #     1  3          1 x 3 + 3 x 10 = 33
 #     4  5          4 x 3 + 5 x 10 = 62
 #
-# Each row gets a lane of three digits, the first on the right. The columns become 4_001_002
-# and 5_003_007. Multiply each by its number, add up, and all three results are there.
+# Give each row a lane of three digits, the first row on the right. The columns become
+# 4_001_002 and 5_003_007. (`_` may stand in a number.) Now 3 x 4_001_002 + 10 x 5_003_007
+# is 62_033_076, and there they are: 76, 33 and 62, for two multiplications.
 
 def pack(numbers: Iterable[int], lane: int = 40) -> int:
     """Put whole numbers side by side into one long number, `lane` bits for each.
 
-    The example from above. (`_` may stand in any number of Python, and `:_` prints it.)
-
-    >>> print(f"{3 * 4_001_002 + 10 * 5_003_007:_}")
-    62_033_076
-
-    In the machine a lane has 40 bits, not three digits. `<< 40` moves by one lane.
+    This is the same in 40 bits for three digits. `<< 40` moves a number to the next lane.
 
     >>> total = 3 * pack([2, 1, 4]) + 10 * pack([7, 3, 5])
     >>> unpack(total, count=3)
@@ -357,20 +346,16 @@ def unpack(total: int, count: int, lane: int = 40) -> list[int]:
     """Read the lanes of a long number, negative ones too.
 
     A -1 borrows from the lane on its left: 5_000 - 1 is 4_999, and the 5 has become a 4. So
-    first add half of what a lane holds to each, here 500. Now nothing is negative, and
-    nothing borrows. Read 505 and 499, take the 500 away, and there are 5 and -1.
+    add 500 to every lane first, half of what it holds. Now nothing is negative, and nothing
+    borrows: 5_000 - 1 + 500_500 is 505_499. Take 500 off each lane, and have 5 and -1.
 
-    >>> print(f"{5_000 - 1 + 500_500:_}")
-    505_499
     >>> unpack(pack([-1, 5]), count=2)
     [-1, 5]
-
-    A lane has five bytes. Python reads numbers of eight in one go, so the five go into eight.
     """
     size, half = lane // 8, 2 ** (lane - 1)
     in_all = int.from_bytes(half.to_bytes(size, "little") * count, "little")
     data = (total + in_all).to_bytes(count * size, "little")
-    wide = bytearray(8 * count)
+    wide = bytearray(8 * count)     # struct reads numbers of eight bytes
     for byte in range(size):
         wide[byte::8] = data[byte::size]
     return [number - half for number in struct.unpack(f"<{count}q", wide)]
@@ -379,57 +364,50 @@ def unpack(total: int, count: int, lane: int = 40) -> list[int]:
 class PackedMatrix:
     """A matrix whose columns are long numbers; it multiplies about ten times as fast.
 
-    Lesson 5's `times` leaves it to a matrix that is no list to multiply itself.
-
     >>> rows = [[0.5, -1.0], [0.25, 0.125], [-2.0, 1.0]]
-    >>> [round(x, 3) for x in PackedMatrix(rows).times([1.0, 3.0])]
-    [-2.5, 0.625, 1.0]
     >>> times(rows, [1.0, 3.0])
     [-2.5, 0.625, 1.0]
+    >>> [round(x, 3) for x in times(PackedMatrix(rows), [1.0, 3.0])]
+    [-2.5, 0.625, 1.0]
 
-    formats.py packs the columns, byte by byte, which is fast. It gives the same:
+    `pack_columns` is `quantize` and `pack`, only faster:
 
     >>> whole, steps = zip(*map(quantize, rows))
     >>> PackedMatrix(rows).columns == [pack(column) for column in zip(*whole)]
     True
 
-    Lanes hold whole numbers, so the weights are quantized, to 16 bits or 8. And the vector?
-    The finer its steps, the better; but a result that outgrows its lane would spoil the
-    next row's. At worst all weights of a row are just below 2**15, with the signs of the
-    vector. Then the result is 2**15 times the sum of the vector, signs left out. So we
-    choose steps that make this sum 2**24 at most. Then every result is below 2**39, half
-    of a lane of 40 bits, and the other half is for negative ones. No lane can overflow,
-    whatever the numbers are. For weights of 8 bits, lanes of 32 will do.
+    The vector is rounded, too. The finer its steps, the better. But a result too large for
+    its lane would spoil the next one! At worst every weight is nearly 2**15, with the sign
+    of its number in the vector. That makes 2**15 times the sum of the vector without signs.
+    So choose steps that make this sum 2**24 at most. Then the result is below 2**39, half a
+    lane of 40 bits, and the other half is for negative ones. No lane can overflow, whatever
+    the numbers are. With weights of 8 bits, lanes of 32 are enough.
     """
 
     def __init__(self, rows: Iterable[Vector], bits: int = 16):
         self.lane = bits + 24
-        self.columns, steps = pack_columns(rows, bits)
-        self.scales = [1 / row_steps for row_steps in steps]
+        self.columns, self.steps = pack_columns(rows, bits)
 
     def __len__(self) -> int:
-        return len(self.scales)
+        return len(self.steps)
 
     def times(self, vector: Vector) -> Vector:
         """The product, as one dot product of long numbers.
 
-        `dot` is lesson 3's: it meets whole columns, and doesn't notice. Rounding may add a
-        step for each number, so these are kept free. And how fast is it on your machine?
+        Lesson 3's `dot` gets whole columns here, and doesn't notice. Rounding can make each
+        number larger by half a step, so `len(vector)` steps stay free. How fast is it?
 
-        >>> rng = random.Random(0)
-        >>> rows = [[rng.random() for _ in range(256)] for _ in range(512)]
-        >>> for matrix in rows, PackedMatrix(rows):
-        ...     start = time.perf_counter()
-        ...     results = [times(matrix, vector) for vector in rows[:5]]
-        ...     nanoseconds = (time.perf_counter() - start) / 5 / 512 / 256 * 1e9
-        ...     print(f"a weight takes {nanoseconds:.1f} ns")   # doctest: +ELLIPSIS
-        a weight takes ... ns
-        a weight takes ... ns
+        >>> rows = [[random.random() for _ in range(256)] for _ in range(512)]
+        >>> for matrix in (rows, PackedMatrix(rows)):
+        ...     seconds = timeit(lambda: times(matrix, rows[0]), number=10)
+        ...     print(f"it takes {seconds * 100:.2f} ms")   # doctest: +ELLIPSIS
+        it takes ... ms
+        it takes ... ms
         """
         steps = (2 ** 24 - len(vector)) / max(sum(map(abs, vector)), 1e-300)
         total = dot(self.columns, [round(number * steps) for number in vector])
-        lanes = unpack(total, len(self), self.lane)
-        return [number / steps for number in map(mul, lanes, self.scales)]
+        results = unpack(total, len(self), self.lane)
+        return [x / (row * steps) for x, row in zip(results, self.steps)]
 
 
 # %% The real thing: load it, save it
@@ -437,8 +415,7 @@ class PackedMatrix:
 def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 16) -> Transformer:
     """Open a model's folder as a transformer of lesson 5.
 
-    Here is Llama 4 in small, with random weights. It has nothing to say, but all its parts
-    are at work, and packed it gives nearly the same logits as plain:
+    Here is a small Llama 4 with random weights. Packed, it gives nearly the same logits:
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_model(folder, SMALL_LLAMA4)
@@ -448,8 +425,8 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     0.376 -1.601 2.918 1.267 -3.397 2.548
     0.376 -1.601 2.918 1.267 -3.397 2.548
 
-    `save_transformer` writes such a folder, and Hugging Face's `transformers` opens it too.
-    The one of lesson 5 that was set by hand still knows what followed 7 the last time:
+    `save_transformer` writes a folder, and Hugging Face's `transformers` opens it, too.
+    Lesson 5's transformer that was set by hand still knows what followed 7 the last time:
 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_transformer(induction_head(vocab_size=50), folder)
@@ -459,82 +436,67 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
 
     Raises ValueError, with the name, for whatever these lessons have no code for.
     """
-    config, outer, blocks = read_model(folder)
+    matrix = partial(PackedMatrix, bits=bits) if packed else list
     # Python keeps 30 bits of a long number in 32, and a float in 32 bytes.
     a_weight = (bits + 24) / 8 * 32 / 30 if packed else 32
-    check_memory(1.1 * a_weight * count_parameters(config) + 5e7, folder)
-    matrix = partial(PackedMatrix, bits=bits) if packed else list
-    layers = progress(range(len(blocks)), "loading the blocks")
-    blocks = [_block(config, layer, blocks[layer], matrix) for layer in layers]
+    config, outer, blocks = read_model(
+        folder, lambda rows, biases: Linear(matrix(rows), biases), a_weight)
+    blocks = [Block(block_settings(config, layer, *norms), **parts)
+              for layer, (norms, parts) in enumerate(blocks)]
     # Packed, the rows of embeddings stay in the file until a token needs one.
     embeddings = outer["embeddings"] if packed else list(outer["embeddings"])
     output = outer["output"] or (embeddings if packed else None)
-    transformer = Transformer(
-        blocks[0].settings, embeddings, blocks, outer["last_norm"],
-        output and matrix(progress(output, "loading the output matrix")),
-        outer["positions"] and list(outer["positions"]))
+    output = output and matrix(progress(output, "loading the output matrix"))
+    transformer = Transformer(blocks[0].settings, embeddings, blocks,
+                              outer["last_norm"], output, outer["positions"])
     transformer.config = config
     return transformer
 
 
-def _block(config: dict, layer: int, parts: dict, matrix: Callable = list) -> Block:
-    """One block, from its parts in the file: `matrix` makes of rows what is multiplied with."""
-    def linear(part: Union[tuple, list]) -> Union[Linear, list]:
-        return [linear(one) for one in part] if isinstance(part, list) else Linear(matrix(part[0]), part[1])
-
-    found = {name: part if "norm" in name else linear(part) for name, part in parts.items()}
-    return Block(block_settings(config, layer, found.pop("query_norm"), found.pop("key_norm")), **found)
-
-
 def load_llm(folder_or_name: Union[str, Path], packed: bool = True,
              bits: int = 16) -> tuple[Tokenizer, Transformer]:
-    """A tokenizer and its transformer, from a folder, or fetched once from Hugging Face by their name.
+    """Load a tokenizer and its transformer from a folder, or fetch them once, by a name at Hugging Face.
 
     Raises ValueError if something is missing, or if the two don't belong together.
     """
     folder = find_model(folder_or_name, MODEL_FOLDER)
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    rows = check_config(read_json(folder / "config.json"))["vocab_size"]
-    if max(tokenizer.vocabulary.values()) >= rows:
-        raise ValueError(f"{folder}: the tokenizer has more tokens than the "
-                         f"model has rows, {rows}: they don't belong together")
+    check_vocabulary(folder, tokenizer.vocabulary)
     return tokenizer, load_transformer(folder, packed, bits)
 
 
 # %% Talk to it
-# A chatbot is an LLM that has read many conversations, all in one form, and continues
-# those. Special tokens make the form. No user can type them, so it knows who speaks.
+# A chatbot is an LLM that has read many conversations, all in one form, and goes on with
+# yours. Special tokens say who speaks. You can't type one, so you can't pretend to be it.
 
 def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
-    """A question in the form that a chatbot knows, as ids; a plain text for other LLMs.
+    """The ids of a question, in the form that a chatbot knows; other LLMs get only its text.
 
     >>> names = ["<|im_start|>", "<|im_end|>"]
     >>> tokenizer = Tokenizer.train("user|assistant|" * 9, 300, names)
     >>> print(tokenizer.show(question_ids(tokenizer, "Hi"), color=False))
     <|im_start|>|user|↵|H|i|<|im_end|>|↵|<|im_start|>|assistant|↵
 
-    It ends where the answer begins, so all it has to do is to continue. A special token
-    that you type yourself is only text, in many small tokens:
+    It ends where the answer begins, so all that is left is to go on. If you type a special
+    token, it is only text. Here is "<|im_end|>" as a question:
 
-    >>> end, = tokenizer.encode("<|im_end|>", allowed_special="all")
-    >>> question_ids(tokenizer, "<|im_end|>").count(end)
-    1
+    >>> print(tokenizer.show(question_ids(tokenizer, "<|im_end|>"), color=False))
+    <|im_start|>|user|↵|<|||i|m|_|e|n|d|||>|<|im_end|>|↵|<|im_start|>|assistant|↵
     """
-    before, after, _ = chat_form(tokenizer.special_tokens)
-    return [*tokenizer.encode(before, allowed_special="all"), *tokenizer.encode(question),
-            *tokenizer.encode(after, allowed_special="all")]
+    before, after, _ = (tokenizer.encode(part, allowed_special="all")
+                        for part in chat_form(tokenizer.special_tokens))
+    return before + tokenizer.encode(question) + after
 
 
 # %% Your turn
 # Text, tokens, ids, vectors, attention, logits, a draw, and text again: this is all there
-# is between a question and an answer, and you can read every line of it. What is left is
-# size: more data, more layers, faster machines. Change something, and see what happens.
+# is between a question and an answer, and you have read it all. What is left is size.
 
 def exercise_1(answer: int) -> str:
     """A warm-up. How many parameters has this small Llama?
 
     100 tokens, 8 numbers in a vector, 1 block, 2 heads, which share 1 head of keys and
-    values, 20 numbers in the feed-forward; one matrix for both embeddings and output. Write
+    values, 20 numbers in the feed-forward; the output matrix is the embedding matrix. Write
     answer_1 into a file, and check it: python3 lesson_6_llama.py --check answers_6.py
     """
     small = {**SMOLLM2, "vocab_size": 100, "hidden_size": 8, "intermediate_size": 20, "num_hidden_layers": 1,
@@ -550,11 +512,10 @@ def exercise_2(answer: list[list[int]]) -> str:
     The rows of the router are [1, 0], [0, 1], [1, 1] and [-1, 2]; the tokens' vectors
     [3, 1], [1, 3] and [-2, -1]. A list of three lists, the best expert first.
     """
-    vectors, router = ([3, 1], [1, 3], [-2, -1]), Linear([[1, 0], [0, 1], [1, 1], [-1, 2]])
-    for place, vector in enumerate(vectors):
-        if not isinstance(answer, list) or answer[place:place + 1] != [best_experts(router(vector), 2)]:
-            return f"Not yet for {vector}: what is its dot product with each of the four rows?"
-    return "Yes: no score of the third token is above 0, and still it gets two experts."
+    router = Linear([[1, 0], [0, 1], [1, 1], [-1, 2]])
+    if answer == [best_experts(router(vector), 2) for vector in ([3, 1], [1, 3], [-2, -1])]:
+        return "Yes: no score of the third token is above 0, and still it gets two experts."
+    return "Not yet. [3, 1] scores 3, 1, 4 and -1: its dot products with the four rows."
 
 
 def exercise_3(answer: list[int]) -> str:
@@ -567,9 +528,8 @@ def exercise_3(answer: list[int]) -> str:
 def exercise_4(answer: int) -> str:
     """Find the largest scale that can't overflow.
 
-    Lanes of three decimal digits hold results from -500 to 499. The weights are whole
-    numbers from -9 to 9. The vector is [1, -2, 2], and you may multiply it by a whole
-    number to make it finer. What is the largest that is safe, whatever the weights are?
+    Lanes of three decimal digits hold -500 to 499. Weights are whole numbers from -9 to 9.
+    By what whole number can you multiply the vector [1, -2, 2], and be safe with any row?
     """
     if answer == 499 // (9 * (1 + 2 + 2)):
         return "Yes: 11 x 5 x 9 is 495. With 12, the row [9, -9, 9] would spill into the next lane."
@@ -580,63 +540,58 @@ def exercise_5(answer: Callable) -> str:
     """For an evening: a family that is missing, Mixtral.
 
     It has no shared expert, and what the best say is weighted by the softmax of their
-    scores, among these few. Write `answer_5(vector, router, experts, activation, count)`.
-    Then open a real one: names go into formats.py, and the layer into `block_settings`.
+    scores alone. Write `answer_5(vector, router, experts, activation, count)`. Then open a
+    real one: the names go into formats.py, and the layer into `block_settings`.
     """
-    rng, vector = random.Random(6), [1.0, -1.0, 0.5, 2.0]
-    (router, *_), *experts = [[Linear([[rng.gauss(0, 1) for _ in vector] for _ in vector])
-                               for _ in range(3)] for _ in range(5)]
-    for count in (1, 2, 3):
-        scores, right = router(vector), [0.0] * 4
-        best = best_experts(scores, count)
-        for weight, expert in zip(softmax([scores[expert] for expert in best]), best):
-            right = add(right, [weight * x for x in gated_feed_forward(vector, *experts[expert], silu)])
-        given = answer(vector, router, experts, silu, count)
-        if not isinstance(given, list) or len(given) != 4 or math.dist(given, right) > 1e-9:
-            return f"With {count} of 4 experts it gave {given}; {[round(x, 4) for x in right]} is right."
-    return "Yes: that is Mixtral's layer. Now for its folder, if you have the memory."
+    router, numbers = Linear([[1.0], [3.0], [2.0], [0.0]]), (1.0, 2.0, 3.0, 4.0)
+    experts = [[Linear([[number]])] * 3 for number in numbers]
+    right = dot(softmax([3.0, 2.0]), [gated_feed_forward([1.0], *experts[best], silu)[0] for best in (1, 2)])
+    given = answer([1.0], router, experts, silu, 2)
+    if isinstance(given, list) and len(given) == 1 and math.isclose(given[0], right):
+        return "Yes: that is Mixtral's layer. Now for its folder, if you have the memory."
+    return f"With a router of 1, 3, 2, 0 and experts of 1, 2, 3, 4 it gave {given}, not [{right:.4f}]."
 
 
 # %% On the command line
 
-HELP = """Lesson 6: Llama 4 and its family. Without a text or an option it plays the lesson.
+HELP = """Lesson 6: Llama 4. Without a text or an option it plays the lesson.
   text            the beginning of a text, which the LLM continues
-  --model FOLDER  its folder, or its name at Hugging Face, from where it is fetched once
-  --chat          talk to it; --explain shows each choice; --bits N packs in 8 (16)
-  --temperature T and --top-k K, --top-p P, --min-p P, --max-new-tokens M, --seed S
-for example: python3 lesson_6_llama.py --chat --model HuggingFaceTB/SmolLM2-135M-Instruct
+  --model FOLDER  its folder, or its name at Hugging Face: fetched once
+  --chat          talk to it; --explain shows each choice; --bits N packs in 8
+  --temperature T, --top-k K, --top-p P, --min-p P, --max-new-tokens M, --seed S
+for example: python3 lesson_6_llama.py "The sky is" --model Qwen/Qwen2.5-0.5B
 """
 
 
 def show(text: Optional[str] = None, model: Optional[str] = None, bits: int = 16, **given: Any) -> None:
-    """Continue a text with a real LLM, or talk to it."""
     settings = SETTINGS
     for name in SETTINGS.keys() & given.keys():
         settings = change_setting(settings, name.replace("_", "-"), str(given[name]))
     if model is None or text is None and "chat" not in given or bits not in (8, 16):
-        raise ValueError("it takes --model and a text, which it should continue, or --chat; --bits is 8 or 16")
+        raise ValueError("it takes --model and a text to continue, or --chat; --bits is 8 or 16")
     tokenizer, transformer = load_llm(model, bits=bits)
     form = chat_form(tokenizer.special_tokens) if "chat" in given else ("", "", "")
-    end = tokenizer.encode(form[2].strip(), allowed_special="all")
-    stop = stop_ids(find_model(model, MODEL_FOLDER)) + end
-    said = first = getattr(tokenizer, "first_ids", [])
+    after = tokenizer.encode(form[2], allowed_special="all")
+    stop = stop_ids(find_model(model, MODEL_FOLDER)) + after[:1]
+    said = list(tokenizer.first_ids)        # the conversation so far
 
     def write(line: str, settings: dict) -> None:
-        nonlocal said
-        ids = said + question_ids(tokenizer, line) if form[0] else first + tokenizer.encode(line)
-        if form[0] and said == first:
+        ids = said + (question_ids if form[0] else Tokenizer.encode)(tokenizer, line)
+        if form[0] and len(said) == len(tokenizer.first_ids):
             print(tokenizer.show(ids), end="\n\n")      # once, to see the form
-        start, new = time.perf_counter(), []
-        steps = (new.append(step[0]) or step for step in generate_ids(transformer, ids, stop, **settings))
+        start, length = default_timer(), len(ids)
+        steps = (ids.append(step[0]) or step for step in generate_ids(transformer, ids, stop, **settings))
         write_steps(tokenizer, steps, "" if form[0] else line, "explain" in given)
-        taken = time.perf_counter() - start
-        print(f"({len(new)} tokens in {taken:.1f} s, {len(new) / taken:.1f} a second)", file=sys.stderr)
-        said = ids + [id for id in new if id not in stop] + tokenizer.encode(form[2], allowed_special="all")
+        count, taken = len(ids) - length, default_timer() - start
+        print(f"({count} tokens in {taken:.1f} s, {count / taken:.1f} a second)", file=sys.stderr)
+        if form[0]:
+            said[:] = (ids[:-1] if ids[-1] in stop else ids) + after
 
     if text is not None:
         write(text, settings)
     if "chat" in given:
-        chat(write, settings, change_setting)
+        greeting = "Ask something." if form[0] else "Type the beginning of a text."
+        chat(write, settings, change_setting, greeting)
 
 
 if __name__ == "__main__":

@@ -649,14 +649,15 @@ def run_lesson(help: str, show: Callable[..., None]) -> None:
     sys.exit(status)
 
 
-def chat(write: Callable[[str, dict], None], settings: dict, change: Callable[[dict, str, str], dict]) -> None:
-    """Read a line and `write(line, settings)`, or turn a knob; Ctrl-C stops a text, Ctrl-D ends it all.
+def chat(write: Callable[[str, dict], None], settings: dict, change: Callable[[dict, str, str], dict],
+         greeting: str = "Type the beginning of a text.") -> None:
+    """Greet, read a line and `write(line, settings)`, or turn a knob; Ctrl-C stops a text, Ctrl-D ends it all.
 
     `change(settings, name, value)` gives the settings after a line such as "/temperature 0.3".
     """
     with contextlib.suppress(ImportError):
         import readline     # noqa: F401  it makes the arrow keys work, where there is one
-    print("Type the beginning of a text. /help lists the knobs, Ctrl-D ends.")
+    print(f"{greeting} /help lists the knobs, Ctrl-D ends.")
     while True:
         try:
             line = decode_text(input("> "), "the line")
