@@ -551,10 +551,10 @@ class EmbeddingModel:
         guess, outputs = self.guess(ids), lookup(self.outputs, list(candidates))
         logits = [dot(guess, row) + self.biases[id] + math.log(candidates[id])
                   for id, row in zip(candidates, outputs)]
-        errors = dict(zip(candidates, softmax(logits)))
-        errors[right] -= 1
-        slope = [dot(list(errors.values()), column) for column in zip(*outputs)]
-        for id, error in errors.items():
+        errors = softmax(logits)
+        errors[list(candidates).index(right)] -= 1
+        slope = [dot(errors, column) for column in zip(*outputs)]
+        for id, error in zip(candidates, errors):
             self.outputs[id] = move(self.outputs[id], guess, rate * error, keep)
             self.biases[id] -= rate * error
         for last in ids[-1:]:
