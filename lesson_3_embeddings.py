@@ -1062,7 +1062,7 @@ def _train_on(file: str, folder: Optional[str], settings: dict[str, int]) -> Non
     check_folder(folder, MADE_BY)
     tokenizer, model = learn(*split_stories(read_text(file)), **settings)
     save_model(folder, tokenizer, model)
-    print(f"saved {folder}; go on with: python3 lesson_4_sampling.py --model {folder}")
+    print(f"saved {folder}; go on with: python3 lesson_4_sampling.py --chat --model {folder}")
 
 
 if __name__ == "__main__":
