@@ -861,6 +861,7 @@ def header_of(path: Union[str, Path]) -> dict:
     biases       F64 (1200,)
     pairs        I32 (2565, 2)
     pair_vectors F64 (2565, 32)
+    >>> folder.cleanup()
     """
     read_safetensors(path)      # refuses what is no such file, or damaged
     with open(path, "rb") as file:

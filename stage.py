@@ -460,7 +460,7 @@ class _Player(doctest.DocTestRunner):
         self.line("")
         room = window()
         for line in code.split("\n"):
-            indent = " " * (len(line) - len(line.lstrip()) + 8)
+            indent = " " * min(len(line) - len(line.lstrip()) + 8, room // 2)
             for part in textwrap.wrap(line, room, subsequent_indent=indent, drop_whitespace=False) or [""]:
                 self.line(_paint(part.rstrip()) if self.color else part.rstrip())
         self.line("")
