@@ -249,8 +249,8 @@ def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
     >>> unknown_tokens(word_tokens(corpus_stories()[1][1]), words)
     [' mountain', ' Planes', ' lost,', ' try.', ' rest.']
 
-    Those are words of a held-out story that the model could not read. In all 16 it is
-    one word in ten. Of the sentences it is every one, and of the letters none:
+    A model could not read these words of one held-out story. In all 16 stories, one word in
+    ten is unknown, and every sentence is, and no letter:
 
     >>> for name, cut in CUTTERS.items():
     ...     unknown = unknown_tokens(cut(held_out), build_vocabulary(cut(seen)))
@@ -264,8 +264,8 @@ def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
 
     >>> tokens_to_ids([" run", " runs", " ran", " running"], words)
     [415, 481, 156, 1489]
-    >>> unknown_tokens(["runned", " avocdo"], words)
-    ['runned', ' avocdo']
+    >>> unknown_tokens([" runned", " avocdo"], words)
+    [' runned', ' avocdo']
     """
     return [token for token in tokens if token not in vocabulary]
 
@@ -311,7 +311,7 @@ def commonest_words(text: str) -> list[str]:
     天|空|是|蓝|的|。
 
     That is one sentence in three languages. The pieces were counted in English stories,
-    and English got the long ones. Greek costs more because it was counted less.
+    and English got the long ones. Qwen2.5 has counted less Greek, so Greek costs more.
     """
     counts = Counter(word_tokens(text)).most_common()
     return [word for word, count in counts if len(word) > 1]
@@ -357,9 +357,9 @@ def plain_token(entry: str) -> str:
     >>> [plain_token(entry) for entry in QWEN_ENTRIES]
     ['sh', 'ual', 'Type', 'son', 'new', 'ern', ' ag', 'AR', '];\\n']
 
-    So 933 is " ag", as in " again". The ids run from 0 to 151664, and so there are
+    So 933 is " ag", with which " again" begins. The ids run from 0 to 151664, and so there are
     151665 tokens. People chose 22 of them, such as the one for the end of a text. The
-    single bytes are 256 more. All the others, 151,387, were found by counting.
+    bytes, with which lesson 2 begins, are 256 more. Counting found the other 151,387.
     """
     return entry.replace("Ġ", " ").replace("Ċ", "\n")
 

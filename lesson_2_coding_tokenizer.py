@@ -15,7 +15,9 @@ three rounds (· is a space):
     h + e    t|he|·|c|at|·|a|n|d|·|t|he|·|h|at|·|a|n|d|·|t|he|·|m|at
     t + he   the|·|c|at|·|a|n|d|·|the|·|h|at|·|a|n|d|·|the|·|m|at
 
-These three merges cut any other text into tokens, each with its number, its id:
+(Several pairs tie at three times. Below you will see who wins a tie, and why no merge goes
+from one word into the next.) These three merges cut any other text into tokens, each with
+its number, its id:
 
 >>> tokenizer = Tokenizer.train("the cat and the hat and the mat", 256 + 3)
 >>> ids = tokenizer.encode("the bat")
@@ -222,7 +224,8 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     🌲 [240, 159, 140, 178] -> [261]
 
     Lesson 1 took the longest piece that fits, then the next. Why not here? The tokenizer of
-    this course knows the tokens " it", "self" and " its". The longest piece leads astray:
+    this course (`course_tokenizer`, below) knows the tokens " it", "self" and " its". The
+    longest piece leads astray:
 
     >>> merges = course_tokenizer().merges
     >>> pieces = Tokenizer(merges).tokens(range(256 + len(merges)))
@@ -235,7 +238,8 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     "self". The other cut is three ids that it has never met in a row. So whoever cuts a
     text has to cut it as the training text was cut: by the merges, in their order.
 
-    And no word is unknown. In lesson 1 "runned" became <UNK>. Now a model sees "run" in it:
+    And no word is unknown. In lesson 1 " runned" was <UNK> as a word, and with four pieces
+    chosen by hand it fell into letters. With pieces found by counting, it is:
 
     >>> print(Tokenizer(merges).show(encode_simply(" runned", merges)))
     ·run|n|ed
@@ -285,8 +289,8 @@ def decode_simply(ids: list[int], merges: dict[Pair, int]) -> str:
 class Tokenizer:
     """Text to ids and back: the merges, and what else a real tokenizer has.
 
-    `vocabulary` has the id of each token, which is written as bytes. Special tokens are
-    added by hand. They stand for what is not text, such as the end of a document.
+    `vocabulary` maps each token, written as bytes, to its id. `rules` is what a file such as
+    Qwen2.5's asks for besides. Special tokens are added by hand. They stand for what is not text, such as the end of a document.
     """
 
     def __init__(self, merges: dict[Pair, int], special_tokens: Optional[dict[str, int]] = None,

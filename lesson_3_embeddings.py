@@ -215,10 +215,11 @@ def principal_components(matrix: Matrix, count: int = 2) -> Matrix:
     [0.9, 0.44]
 
     How is the line found? Begin at the middle of all rows, with an arrow in any direction.
-    Each row pulls it: those before it pull it their way, those behind it push, and the
-    further away they are, the harder. After many rounds the arrow points where the rows
-    spread most. Then take that direction out of all rows, and begin again: this finds the
-    next axis. (Pearson's idea, of 1901. The method is called power iteration.)
+    Its dot product with each row says how far along the arrow the row lies, below 0 if
+    behind. Add up all rows, each times that number, and scale the sum to length 1: this is
+    the next arrow. After many rounds it points where the rows spread most. Then take that
+    direction out of all rows, and begin again: this finds the next axis. (Pearson's idea,
+    of 1901. The method is called power iteration.)
     """
     middle = [sum(column) / len(matrix) for column in zip(*matrix)]
     rows = [move(row, middle, 1) for row in matrix]
@@ -448,7 +449,7 @@ class EmbeddingModel:
         counting what followed each two, at its best       1.78
 
     To add the vector of one more token is worth hardly anything. To see the two together is
-    worth a lot. A transformer is built for just that, for as many tokens as you like.
+    worth more than luck. A transformer is built for just that, for thousands of tokens.
 
     Why two halves? With one vector for both jobs, what follows " dog" would have to be like
     " dog" itself. (The model is a small relative of the log-bilinear one of Mnih and
@@ -616,8 +617,8 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
 
     `dimensions` are the numbers of a vector. More of them can tell more apart, and cost
     more time. `passes` is how often the text is read. More passes learn these stories by
-    heart, not the language. To be quick, a step looks at `drawn` wrong tokens only, or at
-    all for 0. The same `seed` gives the same model. `watch` is called with 0 and the
+    heart, not the language. To be quick, a step looks at the right token and `drawn` others
+    drawn at random, or at all tokens for 0. The same `seed` gives the same model. `watch` is called with 0 and the
     untrained model, and after each pass with its number and the model.
 
     The rate falls to 0 on the way. So the last steps only settle what the first have found.
@@ -790,9 +791,9 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
 
     Half of them come from the tokens that ever followed the last one, since these are
     hardest to tell from the right one, and half from anywhere in the text. The right token
-    is put among them. Each stands for the times that it is there, divided by the times that
-    one would expect: a token that is drawn in one step of ten stands for ten when it comes.
-    The step adds the logarithm of that number to the logit, and is the same otherwise. This
+    is put among them, and treated like the others. Each stands for the times that it is
+    there, divided by the times that one would expect it from drawing. So a token that is
+    drawn in one step of ten stands for ten. The step adds the logarithm of that number to the logit, and is the same otherwise. This
     is sampled softmax (Bengio and Senécal 2003; Jean et al. 2015). The more are drawn, the
     nearer it is to the exact step. Already ten teach the model what all would teach it:
 

@@ -111,8 +111,8 @@ def temperature_table(names: Iterable[str], logits: Vector, temperatures: Iterab
     flew     0.2 ▏                   3.2 ▌                  10.2 █▋
 
     A low temperature writes what is expected; a high one is full of ideas, good and
-    bad. Now the five words for the sky, with the logarithms of their weights as logits,
-    for `math.log` undoes the power of e. At 10, nearly every fifth sky is a fruit:
+    bad. Now the five words for the sky. They come with weights, and softmax wants logits:
+    take `math.log` of each weight, which undoes the power of e. At 10, nearly every fifth sky is a fruit:
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
     >>> print(temperature_table(CANDIDATES, logits, (0.5, 1, 10)))
@@ -274,7 +274,7 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
 
     At each step it yields the id that was drawn, the probabilities that the model gave,
     and those after temperature and filters, from which it drew. It ends after
-    `max_new_tokens`, or when an id of `stop` is drawn.
+    `max_new_tokens`, or with an id of `stop`, when one is drawn.
 
     >>> tokenizer, model = course_model()
     >>> ids = tokenizer.encode("The sky is")
@@ -301,7 +301,7 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
 def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **settings: Any) -> Iterator[str]:
     """Continue a text, the prompt, and yield what comes piece by piece.
 
-    The settings are those of `generate_ids`. `write_words(generate(...))` prints the
+    The settings are those of `generate_ids`: temperature=0.5, seed=1 and so on. `write_words(generate(...))` prints the
     pieces as they come; here they are joined.
 
     >>> tokenizer, model = course_model()
@@ -315,13 +315,14 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     '2 and it was very blue.'
 
     The first two are the same: the same seed draws the same, and the model sees only
-    the last few tokens, so the news of the king changes nothing. The third prompt ends
+    the last two tokens, so the news of the king changes nothing. The third prompt ends
     with a space, and yours should not. Words bring their own, as ·blue does. After a
     space that stands alone, the model expects anything but a word.
 
     Now turn the knobs, without min-p and with it. At temperature 0 the same few tokens
-    lead to the same next one, so the text goes round in circles. At 1.5 it strays among
-    rare tokens, unless min-p takes them out. In between it is most like a story.
+    lead to the same next one, so the text goes round in circles. At 1.5 it
+    strays among rare tokens, and writes words that do not exist, unless min-p takes them
+    out. One text proves little, so try other seeds, too.
 
     >>> for temperature in (0, 0.5, 0.8, 1.5):
     ...     for min_p in (None, 0.1):
