@@ -379,79 +379,26 @@ def plain_token(entry: str) -> str:
 #     from lesson_1_tokens import *
 #     answer_1 = ["Is", " it"]
 #
-# Have them checked as often as you like. Each gets a yes or a hint.
+# Have them checked as often as you like. Each gets a yes or a hint:
 #
 #     python3 lesson_1_tokens.py --check answers_1.py
-
-def exercise_1(answer: object) -> str:
-    """A warm-up: what does `word_tokens` make of this text, with its two spaces in a row?
-
-    >>> text = "Is it red?  Yes."
-    """
-    return _compare(answer, word_tokens("Is it red?  Yes."), "one is a space all alone.",
-                    "A token is a word with the one space before it, or a space left over.")
-
-
-def exercise_2(answer: object) -> str:
-    """Predict: which ids do the letters of "bandana" get from the vocabulary of "banana"?"""
-    right = tokens_to_ids(letter_tokens("bandana"), build_vocabulary(letter_tokens("banana")))
-    return _compare(answer, right, 'the "d" is <UNK> now, and nothing leads back from there.',
-                    'Ids go by first appearance in "banana", from 0. The next is for all other letters.')
-
-
-def exercise_3(answer: object) -> str:
-    """Use `companions`: which four words come after " the" most often in corpus.txt, and which after " a"?"""
-    words = word_tokens(read_text(CORPUS))
-    right = [word for article in (" the", " a") for word, count in companions(words, article)]
-    return _compare(answer, right, "things, and what they are like. Counting found it out.",
-                    'Mind the spaces, in what you ask for and in what you get: " the" is not "the".')
-
-
-def exercise_4(answer: object) -> str:
-    """Write `answer_4(tokens, vocabulary)`: what share of the tokens is unknown, from 0 to 1?
-
-    A token that comes twice counts twice. For no tokens it is 0.
-    """
-    if not callable(answer):
-        return "Write a function: def answer_4(tokens, vocabulary), and so on."
-    for text, share in (("car bus bus tram", 0.75), ("car", 0), ("bus", 1), ("", 0), ("car car van", 1 / 3)):
-        given = answer(text.split(), {"car": 0, UNKNOWN: 1})
-        if not isinstance(given, (int, float)) or not abs(given - share) < 1e-9:
-            return f"If only 'car' is known, it gave {given!r} for {text.split()}; {share:g} is right."
-    seen, held_out = (word_tokens("\n\n".join(stories)) for stories in corpus_stories())
-    return f"Yes: for the held-out stories it gives {answer(held_out, build_vocabulary(seen)):.1%}."
-
-
-def exercise_5(answer: object) -> str:
-    """For an evening: write a cutter that beats `word_tokens`.
-
-    Four in ten of its 2,138 distinct tokens are only there because of a comma or a full
-    stop. `answer_5(text)` cuts any text into tokens that join back to it. On corpus.txt
-    it may make 17,000 tokens, but only 1,400 distinct ones, and none holds two words.
-    """
-    if not callable(answer):
-        return "Write a function: def answer_5(text), and so on."
-    for text in ("", " ", "One  two, three.\n", "\t«Größe» 3.14", "车，🌲\x00_a1", read_text(CORPUS)):
-        tokens = answer(text)
-        if not isinstance(tokens, list) or "".join(map(str, tokens)) != text:
-            return f"For {text[:20]!r} it gave {repr(tokens)[:40]}: not a list that joins back to the text."
-        if any(len(str(token).split()) > 1 for token in tokens):
-            return f"There are two words in one token of {text[:20]!r}."
-    count, distinct = len(tokens), len(set(tokens))
-    if count > 17_000 or distinct > 1400:
-        limit = "17,000 tokens" if count > 17_000 else "1,400 distinct ones"
-        return f"It makes {count:,} tokens, {distinct:,} of them distinct. Only {limit} are allowed."
-    return f"Yes: {count:,} tokens, {distinct:,} of them distinct. Lesson 2 begins with a cutter like yours."
-
-
-def _compare(answer: object, right: list, remark: str, hint: str) -> str:
-    if answer == right:
-        return f"Yes, all {len(right)}: {remark}"
-    if not isinstance(answer, list) or [type(part) for part in answer] != [type(part) for part in right]:
-        kind = "strings" if isinstance(right[0], str) else "whole numbers"
-        return f"Write a list of {len(right)} {kind}. {hint}"
-    wrong = next(place for place, part in enumerate(answer) if part != right[place])
-    return f"{answer[wrong]!r}, number {wrong + 1} in the list, is not right. {hint}"
+#
+# 1. A warm-up. What does `word_tokens` make of "Is it red?  Yes.", with its two spaces in
+# a row? A list of strings.
+#
+# 2. Predict: which ids do the letters of "bandana" get from the vocabulary of "banana"?
+# A list of numbers.
+#
+# 3. Use `companions`: which four words come after " the" most often in corpus.txt, and
+# which four after " a"? A list of eight strings.
+#
+# 4. Write `answer_4(tokens, vocabulary)`: what share of the tokens is unknown, from 0 to
+# 1? A token that comes twice counts twice. For no tokens it is 0.
+#
+# 5. For an evening: write a cutter that beats `word_tokens`. Four in ten of its 2,138
+# distinct tokens are only there because of a comma or a full stop. `answer_5(text)` cuts
+# any text into tokens that join back to it. On corpus.txt it may make 17,000 tokens, but
+# only 1,400 distinct ones, and none holds two words.
 
 
 # %% On the command line

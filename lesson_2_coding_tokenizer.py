@@ -38,7 +38,7 @@ from functools import lru_cache
 from itertools import chain, count
 from operator import add
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Optional, Union
+from typing import Iterable, Iterator, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import bar, progress, read_text, run_lesson, show_ids, show_tokens, table, visible
@@ -698,79 +698,28 @@ def letters_of(token: bytes) -> str:
 
 
 # %% Your turn
-
-def exercise_1(answer: int) -> str:
-    """A warm-up. How many bytes does UTF-8 need for "naïve 🌲"?
-
-    Write `answer_1 = ` and the number into a file beside the lesson, and check it:
-
-        python3 lesson_2_coding_tokenizer.py --check answers_2.py
-    """
-    if answer == len(text_to_bytes("naïve 🌲")):
-        return "Yes: ï takes two bytes, 🌲 takes four, and the others take one each."
-    return "Write a number, without quotation marks. Of the 7 characters two need more than one byte."
-
-
-def exercise_2(answer: list[int]) -> str:
-    """Predict: what does merge_pair([1, 1, 1, 2, 1, 1], (1, 1), 9) give?"""
-    if answer == merge_pair([1, 1, 1, 2, 1, 1], (1, 1), 9):
-        return "Yes: of three ones in a row the first two are merged, and the third is left over."
-    return "Write a list of numbers. From left to right, the first two that fit are merged first."
-
-
-def exercise_3(answer: list[str]) -> str:
-    """Predict: which three tokens does training learn first from "cat hat that"?
-
-    Count on paper, in the words that `split_words` cuts. A space is number 32, below every
-    letter. Write a list of three strings, with a space where there is one.
-    """
-    merges = train_merges_simply("cat hat that", 256 + 3)
-    right = Tokenizer(merges).tokens(merges.values())
-    if answer == right:
-        return "Yes: the third was a tie of four pairs, and of these the space and t have the lowest ids."
-    if not isinstance(answer, list) or len(answer) != 3:
-        return f"Three strings are wanted, such as ['ab', ' a', 'b'], and not {answer!r}."
-    agree = [mine == theirs for mine, theirs in zip(answer, right)].index(False)
-    return f"Right so far: {agree}. Count all pairs of neighbours, with each merged pair as one token."
-
-
-def exercise_4(answer: Callable[[Tokenizer, str], float]) -> str:
-    """Write a function: how many bytes of a text does a token stand for, on average?
-
-    `answer_4(tokenizer, text)` returns it, and 0 for an empty text.
-    """
-    tokenizer, averages = course_tokenizer(), []
-    for text in ("The cat is sleeping.", "我们正在学习人工智能", "for id in ids:\n    print(id)", "'stop it", ""):
-        averages.append(len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text))))
-        given = answer(tokenizer, text)
-        if not abs(given - averages[-1]) < 1e-9:
-            return f"For {text!r} it gave {given}; {averages[-1]:.4g} is right."
-    return "Yes: {:.1f} for the English text, {:.1f} for the Chinese, {:.1f} for a program.".format(*averages)
-
-
-def exercise_5(answer: Callable[[str, int], list[bytes]]) -> str:
-    """For an evening: write a trainer that beats byte-pair encoding.
-
-    `answer_5(text, count)` learns at most `count` tokens from a text, and returns a list of
-    bytes; the 256 single bytes come free. It is asked for 256 tokens from the stories. Then
-    lesson 1's `subword_tokens` cuts the held-out stories into yours. The 256 commonest
-    words would make 3,096 tokens of them, and BPE makes 2,713.
-
-    To start with: BPE learns "he" to build "the" from it, and keeps it. Which of its tokens
-    are hardly ever used? `token_bytes(train_merges(text, 512))` has them all.
-    """
-    seen, held_out = map("\n\n".join, corpus_stories())
-    given = answer(seen, 256)
-    if not isinstance(given, list) or not all(isinstance(token, bytes) for token in given):
-        return "It should return a list of bytes, such as [b' the', b'ing']."
-    if len(given) > 256:
-        return f"It returns {len(given)} tokens, and 256 are allowed."
-    data = text_to_bytes(held_out)
-    pieces = [token.decode("latin-1") for token in given]       # a character for each byte
-    yours = len(subword_tokens(data.decode("latin-1"), pieces))
-    theirs = len(encode_simply(held_out, train_merges(seen, 512)))
-    return (f"{'Yes' if yours < theirs else 'Not yet'}: {yours} tokens, {len(data) / yours:.2f} bytes each; "
-            f"with BPE's it is {theirs} tokens.")
+# Write your answers into answers_2.py, beside the lesson, and have them checked:
+#
+#     python3 lesson_2_coding_tokenizer.py --check answers_2.py
+#
+# 1. A warm-up. How many bytes does UTF-8 need for "naïve 🌲"? A number.
+#
+# 2. Predict: what does merge_pair([1, 1, 1, 2, 1, 1], (1, 1), 9) give?
+#
+# 3. Predict: which three tokens does training learn first from "cat hat that"? Count on
+# paper, in the words that `split_words` cuts. A space is number 32, below every letter.
+# A list of three strings, with a space where there is one.
+#
+# 4. Write `answer_4(tokenizer, text)`: how many bytes of a text does a token stand for,
+# on average? For an empty text it is 0.
+#
+# 5. For an evening: write a trainer that beats byte-pair encoding. `answer_5(text, count)`
+# learns at most `count` tokens from a text, and returns a list of bytes; the 256 single
+# bytes come free. It is asked for 256 tokens from the stories. Then lesson 1's
+# `subword_tokens` cuts the held-out stories into yours. The 256 commonest words would
+# make 3,096 tokens of them, and BPE makes 2,713. To start with: BPE learns "he" to build
+# "the" from it, and keeps it. Which of its tokens are hardly ever used?
+# `token_bytes(train_merges(text, 512))` has them all.
 
 
 # %% On the command line

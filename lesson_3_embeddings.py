@@ -930,84 +930,27 @@ def load_model(folder: Union[str, Path]) -> tuple[Tokenizer, EmbeddingModel]:
 # lesson_3_embeddings import *`. Then have them checked:
 #
 #     python3 lesson_3_embeddings.py --check answers_3.py
-
-def exercise_1(answer: list[float]) -> str:
-    """A warm-up. What is the cosine similarity of [1, 2] to [2, 4], to [-1, -2] and to [2, -1]?
-
-    Draw the four arrows on paper. Write the three numbers as a list, `answer_1`.
-    """
-    if answer == [1, -1, 0]:
-        return "Yes: the same way, the opposite way, and a right angle."
-    if len(answer) != 3 or max(map(abs, answer)) > 1:
-        return "Write three numbers. None is above 1 or below -1: how long the arrows are does not count."
-    return "The same way, the opposite way, a right angle: which is which?"
-
-
-def exercise_2(answer: list[float]) -> str:
-    """Predict: how many bits of surprise?
-
-    First of a model that gives each of its 1,024 tokens the same probability, for one
-    token. Then of one that gives the right token one chance in four every time, for a text
-    of eight tokens. Two numbers in a list.
-    """
-    right = [bits(1 / 1024), 8 * bits(1 / 4)]
-    if answer == right:
-        return "Yes: ten coins, and eight times two."
-    if answer[:1] == right[:1]:
-        return "The first is right. The second is for a text of eight tokens."
-    return "One bit is the surprise of a tossed coin. How many coins have 1,024 outcomes together?"
-
-
-def exercise_3(answer: str) -> str:
-    """Use the lesson: add " mother" and " father". Which other token is nearest to the sum?
-
-    Take the vectors from `course_model`, add them number by number, and ask `nearest`.
-    `encode` gives a list of ids, and `decode` takes one.
-    """
-    tokenizer, model = course_model()
-    ids = [tokenizer.encode(word)[0] for word in (" mother", " father")]
-    total = [x + y for x, y in zip(*lookup(model.embeddings, ids))]
-    id, cosine = next(pair for pair in nearest(total, model.embeddings, 3) if pair[0] not in ids)
-    if answer == tokenizer.decode([id]):
-        return f"Yes: with a cosine of {cosine:.2f}. Both parents stand where it stands."
-    return ("Almost: a token keeps the space before it." if answer == tokenizer.decode([id]).strip() else
-            "Not that one. `nearest` gives ids, best first; the first ones are the two themselves.")
-
-
-def exercise_4(answer: Callable[[Vector, Vector], float]) -> str:
-    """Write a function: how far is it from the end of one arrow to that of another?
-
-    `answer_4(a, b)` returns the distance, in any number of dimensions. It is the other way
-    to compare vectors; two that point the same way may be far apart.
-    """
-    for a, b in (([1, 2], [4, 6]), ([0.0], [-2.5]), ([0.5] * 4, [0.5] * 4), ([1e-3] * 50, [0.0] * 50)):
-        distance, given = math.dist(a, b), answer(a, b)
-        if not (isinstance(given, (int, float)) and abs(given - distance) < 1e-9):
-            return f"For {a} and {b} it gave {given}; {distance} is right."
-    return "Yes: in 1, 2, 4 and 50 dimensions."
-
-
-def exercise_5(answer: Callable) -> str:
-    """For an evening: beat the model of this course.
-
-    `answer_5(ids, vocab_size)` gets the seen stories as ids. It returns a model of yours,
-    any object with `.logits(ids)`, which gives a score to each token for the place after
-    `ids`. On the held-out stories it has to need less than 1.73 bits per byte; the model of
-    this lesson needs 1.74. You may train with your own settings, count, or mix several
-    models. It has half an hour.
-    """
-    tokenizer, (seen, held_out) = course_tokenizer(), corpus_stories()
-    model, size = answer(story_ids(tokenizer, seen), len(tokenizer)), len(tokenizer)
-    scores = model.logits(tokenizer.encode("The dog")) if hasattr(model, "logits") else []
-    if len(scores) != size or not all(isinstance(score, (int, float)) for score in scores):
-        return f"It should return an object whose `logits(ids)` are {size} numbers, one for each token."
-    needed = bits_per_byte(model, tokenizer, held_out)
-    if needed < 1.73:
-        return f"Yes: {needed:.3f} bits per byte. That is a better model than this lesson's."
-    return f"It needs {needed:.2f} bits per byte; less than 1.73 is asked for."
-
-
-exercise_5.seconds = 1800
+#
+# 1. A warm-up. What is the cosine similarity of [1, 2] to [2, 4], to [-1, -2] and to
+# [2, -1]? Draw the four arrows on paper. A list of three numbers.
+#
+# 2. Predict: how many bits of surprise? First of a model that gives each of its 1,024
+# tokens the same probability, for one token. Then of one that gives the right token one
+# chance in four every time, for a text of eight tokens. A list of two numbers.
+#
+# 3. Add the vectors of " mother" and " father", number by number. Which other token is
+# nearest to the sum? `course_model` and `nearest` will tell; `encode` gives a list of
+# ids, and `decode` takes one. A string.
+#
+# 4. Write `answer_4(a, b)`: how far is it from the end of one arrow to that of another,
+# in any number of dimensions? It is the other way to compare vectors: two that point the
+# same way may be far apart.
+#
+# 5. For an evening: beat the model of this course. `answer_5(ids, vocab_size)` gets the
+# seen stories as ids. It returns a model of yours, any object with `.logits(ids)`, which
+# gives each token a score for the place after `ids`. On the held-out stories it has to
+# need less than 1.73 bits per byte; this lesson's needs 1.74. You may train with settings
+# of your own, count, or mix several models. It has half an hour.
 
 
 # %% On the command line

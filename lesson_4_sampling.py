@@ -21,7 +21,7 @@ import os
 import random
 import sys
 from itertools import chain
-from typing import Any, Callable, Collection, Iterable, Iterator, Optional
+from typing import Any, Collection, Iterable, Iterator, Optional
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 import lesson_3_embeddings
@@ -428,87 +428,24 @@ def _explained(tokenizer: Tokenizer, steps: Iterable[tuple], text: str) -> Itera
 # As before, answer_1 and so on go into a file of yours beside the lesson. Check it:
 #
 #     python3 lesson_4_sampling.py --check answers_4.py
-
-def exercise_1(answer: list[float]) -> str:
-    """A warm-up. Which probabilities, as a list, do the weights 2, 1 and 1 become?"""
-    if not isinstance(answer, list) or len(answer) != 3:
-        return "answer_1 should be a list of three numbers, such as [0.2, 0.3, 0.5]."
-    if answer == [0.5, 0.25, 0.25]:
-        return "Yes: the weights add up to 4, so each is divided by 4."
-    return f"These add up to {sum(answer):g}. They should be 1, and the first twice the second."
-
-
-def exercise_2(answer: list[int]) -> str:
-    """Predict: of five tokens with 50, 20, 15, 10 and 5 per cent, which are left?
-
-    The filters are top-k = 4, top-p = 0.88 and min-p = 0.15, in this order. Do it on
-    paper, and don't forget to rescale. A list of ids; the first token has id 0.
-    """
-    if not isinstance(answer, list) or not all(id in range(5) for id in answer):
-        return "answer_2 should be a list of ids, such as [1, 3]; the five tokens have the ids 0 to 4."
-    logits = [math.log(share) for share in (0.5, 0.2, 0.15, 0.1, 0.05)]
-    shares = next_token_probabilities(logits, top_k=4, top_p=0.88, min_p=0.15)
-    if not all(shares[id] for id in answer):
-        return "At least one of these is not left."
-    if len(set(answer)) < sum(share > 0 for share in shares):
-        return "These are left, but not these alone."
-    return "Yes: top-k takes out the last, and top-p the fourth, for the rescaled three reach 0.895."
-
-
-def exercise_3(answer: float) -> str:
-    """Predict: at which temperature does a logit 3 higher make a token e times as probable?"""
-    if not isinstance(answer, (int, float)):
-        return "answer_3 should be a number."
-    high, low = softmax([3.0, 0.0], answer)
-    times = high / low if low else math.inf
-    if abs(times - math.e) > 1e-6:
-        return f"At temperature {answer:g} it is {times:.1f} times as probable. It should be 2.7 times."
-    return "Yes: divided by the temperature, a distance of 3 becomes 1."
-
-
-def exercise_4(answer: Callable[[Vector], float]) -> str:
-    """Write a function: how many bits of surprise are to be expected of a draw?
-
-    `answer_4(probabilities)` is called the entropy: the surprise of each token in bits,
-    times its probability, added up. What is impossible adds nothing. `bits` gives the
-    surprise, if your file begins with `from lesson_4_sampling import *`.
-    """
-    for probabilities in ([0.5, 0.25, 0.25], [1.0, 0.0], [0.125] * 8, normalize(CANDIDATES.values())):
-        entropy = sum(share * bits(share) for share in probabilities if share)
-        given = answer(list(probabilities))
-        if given is None or not abs(given - entropy) < 1e-9:
-            return f"For {probabilities} it gave {given}; {entropy} is right."
-    return f"Yes: the five words for the sky have {entropy:.2f} bits; three equally likely words have 1.58."
-
-
-def exercise_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) -> str:
-    """For an evening: beat greedy.
-
-    The best first token may lead to a poor sentence. `answer_5(model, ids, count)`
-    returns `count` ids that continue a text, and together are more probable than
-    greedy's. One way is a beam search: at each step keep the best few beginnings.
-    """
-    tokenizer, model = course_model()
-    yours = greedys = 0.0
-    for prompt in ("The dog", "The girl asked", "The cat"):
-        ids = tokenizer.encode(prompt)
-        found = answer(model, list(ids), 6)
-        if len(found) != 6 or not set(found) <= set(range(len(tokenizer))):
-            return f"After {prompt!r} it should give six ids below {len(tokenizer)}, and it gave {found!r}."
-        by_greedy = [step[0] for step in generate_ids(model, ids, max_new_tokens=6, temperature=0)]
-        yours += _surprise(model, ids, found)
-        greedys += _surprise(model, ids, by_greedy)
-    last, greedy_last = (prompt + tokenizer.decode(more) for more in (found, by_greedy))
-    said = (f"three texts of yours have {yours:.1f} bits of surprise, and greedy's have {greedys:.1f}. "
-            f"The last is {last!r}, and greedy's {greedy_last!r}.")
-    if yours > greedys - 1e-9:
-        return "Not yet: " + said
-    return f"Yes: {said} Is the more probable text the better one?"
-
-
-def _surprise(model: EmbeddingModel, ids: list[int], more: list[int]) -> float:
-    row = [*ids, *more]
-    return sum(bits(softmax(model.logits(row[:place]))[row[place]]) for place in range(len(ids), len(row)))
+#
+# 1. A warm-up. Which probabilities, as a list, do the weights 2, 1 and 1 become?
+#
+# 2. Predict: of five tokens with 50, 20, 15, 10 and 5 per cent, which are left after top-k
+# = 4, top-p = 0.88 and min-p = 0.15, in this order? Do it on paper, and don't forget to
+# rescale. A list of ids; the first token has id 0.
+#
+# 3. Predict: at which temperature does a logit 3 higher make a token e times as probable?
+#
+# 4. Write `answer_4(probabilities)`: how many bits of surprise are to be expected of a
+# draw? This is called the entropy: the surprise of each token in bits, times its
+# probability, added up. What is impossible adds nothing. `bits` gives the surprise, if
+# your file begins with `from lesson_4_sampling import *`.
+#
+# 5. For an evening: beat greedy. The best first token may lead to a poor sentence.
+# `answer_5(model, ids, count)` returns `count` ids that continue a text, and together are
+# more probable than greedy's. One way is a beam search: at each step keep the best few
+# beginnings.
 
 
 # %% On the command line

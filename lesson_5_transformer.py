@@ -644,78 +644,30 @@ def multiplications(model: Transformer, position: int) -> int:
 
 
 # %% Your turn
-
-def exercise_1(answer: list[Vector]) -> str:
-    """On paper: query 1 matches the three keys with 2, 7, 1; query 2 with 3, 3, 9; query 3 with 0, 0, 0.
-
-    Who looks at whom? Nobody looks ahead. Write three rows of weights, answer_1, into a file that begins
-    with `from lesson_5_transformer import *`: python3 lesson_5_transformer.py --check answers_5.py
-    """
-    rows = [[round(share, 2) for share in [*row, 0, 0][:3]] for row in answer]
-    if rows == [[1, 0, 0], [0.5, 0.5, 0], [0.33] * 3]:
-        return "Yes: what one may not see is left out before the softmax, so each row adds up to 1."
-    return "Query 2 must not see key 3, however well they match. Equal matches get equal shares of 1."
-
-
-def exercise_2(answer: list[int]) -> str:
-    """Predict: how many numbers do the caches of Mistral 7B's 32 blocks keep for each token?
-
-    And how many would it be if each of its heads had keys and values of its own? Two whole numbers.
-    """
-    if answer == [65536, 262144]:
-        return "Yes: 4,096 tokens take half a gigabyte, at 16 bits a number. Without grouped queries, two."
-    return "In each block, for each head that is asked: a key and a value of `MISTRAL.head_dim` numbers."
-
-
-def exercise_3(answer: list[Vector]) -> str:
-    """Set a head by hand that looks two back: a query and a key of 8 numbers, the same for every token.
-
-    They will be rotated. At positions 2 to 30 the weight of the token two back must be over 0.9.
-    """
-    for position in range(2, 31):
-        keys = [rotate(answer[1], place) for place in range(position + 1)]
-        weights = attention_weights(rotate(answer[0], position), keys)
-        if weights[-3] <= 0.9:
-            back = position - weights.index(max(weights))
-            return f"At {position} it looks {back} back, and two back only {weights[-3]:.2f}. See block 1."
-    return "Yes: two back, from everywhere."
-
-
-def exercise_4(answer: Callable) -> str:
-    """Write attention for a whole text: `answer_4(queries, keys, values)` returns what each brings home.
-
-    Each token has one query, one key and one value. Nobody looks ahead.
-    """
-    rng = random.Random(0)
-    queries, keys, values = ([[rng.gauss(0, 1) for _ in range(3)] for _ in range(7)] for _ in "qkv")
-    right = [attention(query, keys[:at + 1], values[:at + 1]) for at, query in enumerate(queries)]
-    given = answer(queries, keys, values)
-    if len(given) == 7 and all(math.dist(*pair) < 1e-9 for pair in zip(given, right)):
-        return "Yes: this is what a graphics card computes for all tokens at once."
-    return f"For 7 tokens it should be {right}. Whom may the first token see, and whom the last?"
-
-
-def exercise_5(answer: Callable) -> str:
-    """For an evening: how attention learns. With the slopes that you find here one can train a transformer.
-
-    The loss is dot(upstream, attention(query, keys, values)). How much does it change if a number changes
-    a little, divided by that little? `answer_5(query, keys, values, upstream)` returns these slopes for the
-    query, keys and values. Begin with the values; then see what a change of one score does to all weights.
-    """
-    rng = random.Random(0)
-    upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
-    of_query, of_keys, of_values = answer(query, rows[:5], rows[5:], upstream)
-    names, slopes = ["query"] + ["keys"] * 5 + ["values"] * 5, [of_query, *of_keys, *of_values]
-    for vector, slope, name in [*zip([query, *rows], slopes, names)][::-1]:
-        for place in range(4):
-            losses = []
-            for step in (1e-5, -2e-5, 1e-5):
-                vector[place] += step
-                losses.append(dot(upstream, attention(query, rows[:5], rows[5:])))
-            right = (losses[0] - losses[1]) / 2e-5
-            if not abs(slope[place] - right) < 1e-6:
-                return f"Of the {name} a slope is {slope[place]:.4f}. Trying it out gives {right:.4f}."
-    return "Yes: all 44 slopes are right."
+# Begin a file with `from lesson_5_transformer import *`, and check it:
+#
+#     python3 lesson_5_transformer.py --check answers_5.py
+#
+# 1. On paper. Query 1 matches the three keys with 2, 7 and 1, query 2 with 3, 3 and 9,
+# and query 3 with 0, 0 and 0. Who looks at whom, if nobody looks ahead? A list of three
+# rows of weights.
+#
+# 2. Predict: how many numbers do the caches of Mistral 7B's 32 blocks keep for each
+# token? And how many would it be if each head had keys and values of its own? A list of
+# two numbers.
+#
+# 3. Set a head by hand that looks two back: a query and a key of 8 numbers each, the same
+# for every token. They will be rotated. At positions 2 to 30 the weight of the token two
+# back must be over 0.9. A list of the two vectors.
+#
+# 4. Write attention for a whole text. `answer_4(queries, keys, values)` gets one of each
+# for each token, and returns what each token brings home. Nobody looks ahead.
+#
+# 5. For an evening: how attention learns. The loss is dot(upstream, attention(query,
+# keys, values)). If a number changes a little, how much does the loss change, divided by
+# that little? `answer_5(query, keys, values, upstream)` returns these slopes for the
+# query, the keys and the values: with them one can train a transformer. Begin with the
+# values; then see what a change of one score does to all weights.
 
 
 # %% On the command line

@@ -31,7 +31,7 @@ from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from formats import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_vocabulary, find_model,
+from models import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_vocabulary, find_model,
                      pack_columns, read_model, save_transformer, stop_ids, tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
@@ -111,7 +111,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
 #   Llama 4   rotary     rms_norm    experts       its chunk   five new ideas
 #
 # The rest is only names: GPT-2 keeps q, k and v in one matrix, which it calls c_attn. When
-# formats.py opens a folder, it gives all families the names of Llama.
+# models.py opens a folder, it gives all families the names of Llama.
 
 def slow_down(all_speeds: Vector, factor: float, low: float, high: float, old_length: int) -> Vector:
     """Llama 3's positions: turn the slow pairs more slowly, so that longer texts fit.
@@ -491,65 +491,28 @@ def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
 # %% Your turn
 # Text, tokens, ids, vectors, attention, logits, a draw, and text again: this is all there
 # is between a question and an answer, and you have read it all. What is left is size.
-
-def exercise_1(answer: int) -> str:
-    """A warm-up. How many parameters has this small Llama?
-
-    100 tokens, 8 numbers in a vector, 1 block, 2 heads, which share 1 head of keys and
-    values, 20 numbers in the feed-forward; the output matrix is the embedding matrix. Write
-    answer_1 into a file, and check it: python3 lesson_6_llama.py --check answers_6.py
-    """
-    small = {**SMOLLM2, "vocab_size": 100, "hidden_size": 8, "intermediate_size": 20, "num_hidden_layers": 1,
-             "num_attention_heads": 2, "num_key_value_heads": 1}
-    if answer == count_parameters(small):
-        return f"Yes: {answer:,}. In small models most of them are embeddings, in large ones few."
-    return "Begin with 100 x 8. Then the block: q, k, v, o, the three matrices of SwiGLU, and the norms."
-
-
-def exercise_2(answer: list[list[int]]) -> str:
-    """Predict: which two of four experts does each of three tokens ask?
-
-    The rows of the router are [1, 0], [0, 1], [1, 1] and [-1, 2]; the tokens' vectors
-    [3, 1], [1, 3] and [-2, -1]. A list of three lists, the best expert first.
-    """
-    router = Linear([[1, 0], [0, 1], [1, 1], [-1, 2]])
-    if answer == [best_experts(router(vector), 2) for vector in ([3, 1], [1, 3], [-2, -1])]:
-        return "Yes: no score of the third token is above 0, and still it gets two experts."
-    return "Not yet. [3, 1] scores 3, 1, 4 and -1: its dot products with the four rows."
-
-
-def exercise_3(answer: list[int]) -> str:
-    """By hand: quantize the row [0.4, -1.0, 0.25] to 4 bits, so to steps from -7 to 7."""
-    if answer == quantize([0.4, -1.0, 0.25], bits=4)[0]:
-        return "Yes: read back, they are 0.43, -1 and 0.29. Four bits are coarse."
-    return "A list of three whole numbers. The largest, signs left out, takes all 7 steps; and 0.4?"
-
-
-def exercise_4(answer: int) -> str:
-    """Find the largest scale that can't overflow.
-
-    Lanes of three decimal digits hold -500 to 499. Weights are whole numbers from -9 to 9.
-    By what whole number can you multiply the vector [1, -2, 2], and be safe with any row?
-    """
-    if answer == 499 // (9 * (1 + 2 + 2)):
-        return "Yes: 11 x 5 x 9 is 495. With 12, the row [9, -9, 9] would spill into the next lane."
-    return "For which weights is the result the largest? They may have the signs of the vector."
-
-
-def exercise_5(answer: Callable) -> str:
-    """For an evening: a family that is missing, Mixtral.
-
-    It has no shared expert, and what the best say is weighted by the softmax of their
-    scores alone. Write `answer_5(vector, router, experts, activation, count)`. Then open a
-    real one: the names go into formats.py, and the layer into `block_settings`.
-    """
-    router, numbers = Linear([[1.0], [3.0], [2.0], [0.0]]), (1.0, 2.0, 3.0, 4.0)
-    experts = [[Linear([[number]])] * 3 for number in numbers]
-    right = dot(softmax([3.0, 2.0]), [gated_feed_forward([1.0], *experts[best], silu)[0] for best in (1, 2)])
-    given = answer([1.0], router, experts, silu, 2)
-    if isinstance(given, list) and len(given) == 1 and math.isclose(given[0], right):
-        return "Yes: that is Mixtral's layer. Now for its folder, if you have the memory."
-    return f"With a router of 1, 3, 2, 0 and experts of 1, 2, 3, 4 it gave {given}, not [{right:.4f}]."
+#
+#     python3 lesson_6_llama.py --check answers_6.py
+#
+# 1. A warm-up. How many parameters has this small Llama? 100 tokens, 8 numbers in a
+# vector, 1 block, 2 heads, which share 1 head of keys and values, 20 numbers in the
+# feed-forward; the output matrix is the embedding matrix.
+#
+# 2. Predict: which two of four experts does each of three tokens ask? The rows of the
+# router are [1, 0], [0, 1], [1, 1] and [-1, 2]; the tokens' vectors [3, 1], [1, 3] and
+# [-2, -1]. A list of three lists, the best expert first.
+#
+# 3. By hand: quantize the row [0.4, -1.0, 0.25] to 4 bits, so to steps from -7 to 7. A
+# list of three numbers.
+#
+# 4. Find the largest scale that can't overflow. Lanes of three decimal digits hold -500
+# to 499. Weights are whole numbers from -9 to 9. By what whole number can you multiply
+# the vector [1, -2, 2], and be safe with any row?
+#
+# 5. For an evening: a family that is missing, Mixtral. It has no shared expert, and what
+# the best say is weighted by the softmax of their scores alone. Write `answer_5(vector,
+# router, experts, activation, count)`. Then open a real one: the names go into
+# models.py, and the layer into `block_settings`.
 
 
 # %% On the command line

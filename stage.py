@@ -24,6 +24,7 @@ import threading
 import time
 import traceback
 import unicodedata
+from importlib import import_module
 from itertools import chain, product
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -346,7 +347,7 @@ def _scenes(module: Union[ModuleType, SimpleNamespace], everything: bool) -> Ite
         yield _scene(rule=f"{played.index(title) + 1} of {len(played)} · {title}", docstring=_introduction(lines[start + 1:end]))
         for node in tree.body:
             if start < node.lineno <= end:
-                yield from _scenes_of(node, lines, everything, with_code=title != "Your turn")
+                yield from _scenes_of(node, lines, everything)
 
 
 def _scene(rule: str = "", heading: str = "", docstring: Optional[str] = "", code: str = "") -> SimpleNamespace:
@@ -359,23 +360,22 @@ def _introduction(lines: list[str]) -> str:
     return re.sub("(?m)^# ?", "", comment).strip()
 
 
-def _scenes_of(node: ast.AST, lines: list[str], everything: bool, with_code: bool, owner: str = "") -> Iterator[SimpleNamespace]:
+def _scenes_of(node: ast.AST, lines: list[str], everything: bool, owner: str = "") -> Iterator[SimpleNamespace]:
     """Yield the scenes of one statement: a constant, a function, or a class and its methods."""
     names = [getattr(target, "id", "_") for target in getattr(node, "targets", [])] or [getattr(node, "name", "_")]
     if names[0].startswith("_") and not (everything and isinstance(node, (ast.FunctionDef, ast.ClassDef))):
         return
-    code = textwrap.dedent(_code(node, lines)) if with_code else ""
+    code = textwrap.dedent(_code(node, lines))
     if isinstance(node, ast.Assign):
         yield _scene(code=code)
         return
     docstring = ast.get_docstring(node) or ""
     if not everything:
         docstring = re.split(r"(?m)^Raises \w+Error", docstring)[0]
-    signature = "" if with_code or isinstance(node, ast.ClassDef) else f"({ast.unparse(node.args)})"
-    yield _scene(heading=owner + names[0] + signature, docstring=docstring, code=code)
+    yield _scene(heading=owner + names[0], docstring=docstring, code=code)
     for method in node.body if isinstance(node, ast.ClassDef) else []:
         if isinstance(method, ast.FunctionDef) and not method.name.startswith("__"):
-            yield from _scenes_of(method, lines, everything, with_code, owner=node.name + ".")
+            yield from _scenes_of(method, lines, everything, owner=node.name + ".")
 
 
 def _code(node: ast.AST, lines: list[str]) -> str:
@@ -523,38 +523,43 @@ def _paint(code: str) -> str:
 SECONDS = 60        # that an answer may take, unless its exercise has `seconds` of its own
 
 
-def check_answers(lesson: Union[ModuleType, SimpleNamespace], path: Union[str, Path]) -> int:
+def check_answers(lesson: Union[str, Path], path: Union[str, Path]) -> int:
     """Check a learner's file against the exercises of a lesson: a yes or a hint for each.
 
     The file is Python. It gives `answer_1` a value, or defines a function of that
-    name where the exercise asks for one. An exercise says a sentence, and it is a
-    yes if it begins with "Yes". Returns how many answers are not right yet.
+    name where the exercise asks for one. In exercises.py a function for each exercise
+    says a sentence, and it is a yes if it begins with "Yes". Returns how many answers
+    are not right yet.
     """
-    exercises = {name: exercise for name, exercise in sorted(vars(lesson).items()) if name.startswith("exercise_")}
-    longest = max([SECONDS, *(getattr(exercise, "seconds", 0) for exercise in exercises.values())])
+    number = re.search(r"\d+", Path(lesson).name).group()
+    exercises = {name.rpartition("_")[2]: check for name, check in vars(import_module("exercises")).items()
+                 if name.startswith(f"exercise_{number}_")}
     decode_text(Path(path).read_bytes(), str(path))
     try:
-        with _time_limit(longest):
+        with _time_limit(max(map(_seconds, exercises.values()))):
             answers = runpy.run_path(str(path))
     except (Exception, SystemExit) as error:
         raise ValueError(f"{path} stops with {_describe(error, path)}") from None
     open_ones = []
-    for name, exercise in exercises.items():
-        answer = name.replace("exercise", "answer")
-        said = _check(exercise, answers[answer], path) if answer in answers else f"There is no {answer} yet."
-        if not said.startswith("Yes"):
-            open_ones.append(name.replace("_", " "))
-        color = ("33" if open_ones and open_ones[-1] == name.replace("_", " ") else "1;32") if wants_color() else ""
-        line = f"{name.replace('_', ' ')}: {said}"
-        print(f"\033[{color}m{line}\033[0m" if color else line)
-    print(_what_next(len(exercises), open_ones, getattr(lesson, "__file__", "")))
+    for name, check in exercises.items():
+        answer = f"answer_{name}"
+        said = _check(check, answers[answer], path) if answer in answers else f"There is no {answer} yet."
+        is_right = said.startswith("Yes")
+        open_ones += [] if is_right else [f"exercise {name}"]
+        line = f"exercise {name}: {said}"
+        print(f"\033[{'1;32' if is_right else '33'}m{line}\033[0m" if wants_color() else line)
+    print(_what_next(len(exercises), open_ones, Path(lesson).name))
     return len(open_ones)
 
 
-def _check(exercise: Callable, answer: object, path: Union[str, Path]) -> str:
+def _seconds(check: Callable) -> float:
+    return getattr(check, "seconds", SECONDS)
+
+
+def _check(check: Callable, answer: object, path: Union[str, Path]) -> str:
     try:
-        with _time_limit(getattr(exercise, "seconds", SECONDS)):
-            return exercise(_as_list(answer))
+        with _time_limit(_seconds(check)):
+            return check(_as_list(answer))
     except TimeoutError as error:
         return f"It {error}"
     except (Exception, SystemExit) as error:
@@ -566,12 +571,11 @@ def _as_list(answer: object) -> object:
     return [_as_list(part) for part in answer] if isinstance(answer, (list, tuple)) else answer
 
 
-def _what_next(count: int, open_ones: list[str], path: str) -> str:
+def _what_next(count: int, open_ones: list[str], lesson: str) -> str:
     if open_ones:
         return f"{count - len(open_ones)} of {count}. Next: {open_ones[0]}."
-    lessons = sorted(lesson.name for lesson in HERE.glob("lesson_*.py"))
-    later = [name for name in lessons if name > Path(path).name]
-    return f"All {count}! " + (f"Next: python3 {later[0]}" if later and path else "That was the last lesson.")
+    later = sorted(path.name for path in HERE.glob("lesson_*.py") if path.name > lesson)
+    return f"All {count}! " + (f"Next: python3 {later[0]}" if later else "That was the last lesson.")
 
 
 @contextlib.contextmanager
@@ -709,7 +713,7 @@ def _number_reader(kind: type, what: str) -> Callable[[str], float]:
 def _obey(parser: argparse.ArgumentParser, lesson: SimpleNamespace, show: Callable[..., None]) -> int:
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None and value is not False}
     if "check" in given:
-        return int(check_answers(lesson, given["check"]) > 0)
+        return int(check_answers(lesson.__file__, given["check"]) > 0)
     if not given.keys() - {"step", "all"}:
         return int(play(lesson, "step" in given, "all" in given) > 0)
     for name in given.keys() & {"text", "map"}:     # names of files stay as the system gave them

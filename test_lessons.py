@@ -22,6 +22,7 @@ from types import ModuleType
 
 import pytest
 
+import exercises
 import formats
 import lesson_1_tokens as one
 import lesson_2_coding_tokenizer as two
@@ -29,6 +30,7 @@ import lesson_3_embeddings as three
 import lesson_4_sampling as four
 import lesson_5_transformer as five
 import lesson_6_llama as six
+import models
 import stage
 
 HERE = Path(__file__).resolve().parent
@@ -227,15 +229,7 @@ def add_fast(a):
 
 
 # %% Your turn
-
-def exercise_1(answer):
-    """Which number?"""
-    return "Yes: three." if answer == [3, [4]] else "No."
-
-
-def exercise_2(answer):
-    """Write a function."""
-    return answer()
+# 1. Which number?
 
 
 # %% On the command line
@@ -257,8 +251,19 @@ if __name__ == "__main__":
 '''
 
 
+EXERCISES = '''
+def exercise_9_1(answer):
+    return "Yes: three." if answer == [3, [4]] else "No."
+
+
+def exercise_9_2(answer):
+    return answer()
+'''
+
+
 @pytest.fixture
 def lesson_9(tmp_path):
+    (tmp_path / "exercises.py").write_text(EXERCISES, encoding="utf-8")
     path = tmp_path / "lesson_9.py"
     path.write_text(LESSON_9, encoding="utf-8")
     (tmp_path / "stage.py").write_text((HERE / "stage.py").read_text(encoding="utf-8").replace("SECONDS = 60", "SECONDS = 1"),
@@ -269,10 +274,10 @@ def lesson_9(tmp_path):
 def test_the_play_shows_prose_code_and_examples_in_this_order(lesson_9):
     played = run(lesson_9)
     parts = ["What this section is about.", "LIMIT = 5", "Add two numbers.", "def add(a, b=2):\n    return a + b    # the sum",
-             ">>> add(1)\n3", "class Pair:", "Pair.swap\nThe other way round.", "def swap(self):", "from line", "exercise_1(answer)"]
+             ">>> add(1)\n3", "class Pair:", "Pair.swap\nThe other way round.", "def swap(self):", "from line", "1. Which number?"]
     places = [played.stdout.index(part) for part in parts]
     assert places == sorted(places) and played.returncode == 0
-    assert all(hidden not in played.stdout for hidden in ("Raises", "1 / 0", "add_fast", "Yes: three", "HELP", "-> int"))
+    assert all(hidden not in played.stdout for hidden in ("Raises", "1 / 0", "add_fast", "HELP", "-> int"))
     assert "add_fast" in run("-OO", lesson_9, "--all").stdout
 
 
@@ -305,7 +310,7 @@ def test_answers_get_a_yes_or_a_hint_and_cannot_run_for_ever(lesson_9):
 def test_step_stops_where_the_screen_is_full_and_q_ends(lesson_9):
     played = on_a_terminal(lesson_9, "--step", typed="\n\n\n\n")
     assert "section 1 of 2 · Enter goes on, q ends" in played and "All 2 examples" in played
-    assert "exercise" not in on_a_terminal(lesson_9, "--step", typed="\nq\n")
+    assert "Which number" not in on_a_terminal(lesson_9, "--step", typed="\nq\n")
 
 
 @posix
@@ -395,7 +400,7 @@ def test_a_text_is_the_same_in_every_locale():
 
 
 def test_the_lessons_import_only_downwards_and_every_public_function_has_a_docstring():
-    order = ["stage", "formats", *(path.stem for path in LESSONS)]
+    order = ["stage", "formats", "models", *(path.stem for path in LESSONS)]
     for place, name in enumerate(order):
         source = (HERE / f"{name}.py").read_text(encoding="utf-8")
         for node in ast.parse(source).body:
@@ -438,7 +443,7 @@ def test_a_closed_pipe_and_ctrl_c_end_a_lesson_without_a_word():
 
 
 def test_the_first_run_and_the_second_say_the_same_also_with_windows_line_ends(tmp_path, course):
-    for path in [*LESSONS, HERE / "stage.py", HERE / "formats.py", one.CORPUS]:
+    for path in [*HERE.glob("*.py"), one.CORPUS]:
         (tmp_path / path.name).write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     texts = [run(HERE / "lesson_4_sampling.py", PROMPT, "--seed", "3")]
     texts += [run("lesson_4_sampling.py", PROMPT, "--seed", "3", cwd=tmp_path) for _ in range(2)]
@@ -544,7 +549,7 @@ def test_a_text_of_your_own_is_shown_with_an_id_under_each_token(columns):
     (5, "not a list that joins back", [str.split, *(lambda _, given=given: given for given in (None, 3, [1]))])])
 def test_hints_of_lesson_1_fit_whatever_is_given(number, says, answers):
     for answer in answers:
-        assert says in getattr(one, f"exercise_{number}")(answer)
+        assert says in getattr(exercises, f"exercise_1_{number}")(answer)
 
 
 # --- lesson 2 --------------------------------------------------------------------------------
@@ -1341,8 +1346,8 @@ def test_the_exercises_of_lesson_4_say_why_and_their_hints_do_not_mislead(course
             (3, 1, "20.1 times"), (3, 0, "inf times"), (4, lambda shares: None, "gave None; 1.5 is right"),
             (5, always_the_best, "Not yet: three"), (5, lambda *more: [1], "six ids"),
             (5, lambda *more: [len(course[0])] * 6, "six ids")):
-        assert says in getattr(four, f"exercise_{number}")(answer)
-    bits = re.findall("have ([\\d.]+[0-9])", said := four.exercise_5(beam_search))
+        assert says in getattr(exercises, f"exercise_4_{number}")(answer)
+    bits = re.findall("have ([\\d.]+[0-9])", said := exercises.exercise_4_5(beam_search))
     assert said.startswith("Yes: three") and "The last is 'The cat " in said and float(bits[0]) < float(bits[1])
 
 
@@ -1471,8 +1476,11 @@ def test_what_does_not_fit_together_is_said_and_nothing_wrong_is_left_behind(mon
         with pytest.raises(ValueError, match=says):
             action(*arguments)
     assert len(model.logits([1] * 64)) == 20 and model.logits([1, 2, 3]) == before
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(model.blocks[1], "attend", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(model.blocks[1], "attend", interrupt)
         model.logits([1, 2, 5, 6])
     assert model.logits([1, 2, 5, 6]) == random_transformer("gpt2").logits([1, 2, 5, 6])
 
@@ -1574,7 +1582,7 @@ TWO_BACK, NOTHING = [five.rotate(ARROWS, -2), ARROWS], [[0] * 4] * 5
     (5, slopes, lambda *parts: (NOTHING[0], NOTHING, NOTHING), "values"),
     (5, slopes, lambda *parts: (slopes(*parts)[0], NOTHING, slopes(*parts)[2]), "keys")])
 def test_the_exercises_of_lesson_5(number, right, wrong, hint):
-    exercise = getattr(five, f"exercise_{number}")
+    exercise = getattr(exercises, f"exercise_5_{number}")
     assert exercise(right).startswith("Yes") and not exercise(wrong).startswith("Yes") and hint in exercise(wrong)
 
 
@@ -1586,7 +1594,7 @@ IDS = [7, 3, 59, 0, 12, 12, 5, 31, 44, 2, 8, 19]
 
 
 def write_small(folder, **changes):
-    formats.write_model(folder, {**SMALL, **changes})
+    models.write_model(folder, {**SMALL, **changes})
     return folder
 
 
@@ -1723,7 +1731,7 @@ def test_prefixes_and_what_older_files_have_besides(tmp_path):
     right = logits_of(write_small(tmp_path, **SHAPES["llama4"]))
     write_tensors(tmp_path, {**tensors_of(tmp_path, lambda name: "language_model." + name),
                              "vision_model.x": ("F32", (1,), [1.0])})
-    text = formats.read_json(tmp_path / "config.json")
+    text = models.read_json(tmp_path / "config.json")
     change_json(tmp_path / "config.json", model_type="llama4", architectures=["Llama4ForConditionalGeneration"], text_config=text)
     assert logits_of(tmp_path) == right
 
@@ -1758,11 +1766,11 @@ def test_no_value_of_a_config_ends_in_a_traceback():
     rng = random.Random(5)
     odd = [None, 0, -1, 1.5, "x", [], [1], {}, True, math.inf, math.nan, [[]], 10 ** 30, {"rope_type": "llama3"}]
     for changes in SHAPES.values():
-        keys = [*formats.check_config({**SMALL, **changes}), "rope_scaling", "rope_parameters", "text_config", "architectures"]
+        keys = [*models.check_config({**SMALL, **changes}), "rope_scaling", "rope_parameters", "text_config", "architectures"]
         for _ in range(300):
             config = {**SMALL, **changes, **{key: rng.choice(odd) for key in rng.sample(keys, rng.randrange(1, 3))}}
             try:
-                checked = formats.check_config(config)
+                checked = models.check_config(config)
                 if checked["num_hidden_layers"] < 100:
                     for layer in range(checked["num_hidden_layers"]):
                         six.block_settings(checked, layer, [], [])
@@ -1785,7 +1793,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(old, new, named, tmp_path):
 
 def test_it_says_how_much_memory_a_model_needs(tmp_path, monkeypatch):
     write_small(tmp_path)
-    monkeypatch.setattr(formats, "_free_memory", lambda: 1e6)
+    monkeypatch.setattr(models, "_free_memory", lambda: 1e6)
     with pytest.raises(ValueError, match="needs 0.1 GB of memory"):
         six.load_transformer(tmp_path)
 
@@ -2013,8 +2021,8 @@ WRONG_ANSWERS = {
 
 @pytest.mark.parametrize("lesson", REFERENCE_ANSWERS, ids=lambda lesson: lesson.__name__)
 def test_exercises_accept_the_reference_answers_and_hint_at_wrong_ones(lesson, course):
-    exercises = [getattr(lesson, f"exercise_{number}") for number in range(1, 6)]
-    for number, (exercise, right, wrong) in enumerate(zip(exercises, REFERENCE_ANSWERS[lesson], WRONG_ANSWERS[lesson]), 1):
+    checks = [getattr(exercises, f"exercise_{lesson.__name__[7]}_{number}") for number in range(1, 6)]
+    for number, (exercise, right, wrong) in enumerate(zip(checks, REFERENCE_ANSWERS[lesson], WRONG_ANSWERS[lesson]), 1):
         if (lesson, number) == (three, 3):
             right = right()
         assert exercise(right).startswith("Yes")
