@@ -344,7 +344,8 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     """
     _check_settings(**settings)
     end = _end_of_text(tokenizer)
-    steps = generate_ids(model, end + tokenizer.encode(prompt), end, **settings)
+    ids = end + tokenizer.encode(prompt)
+    steps = generate_ids(model, ids, end, **settings)
     return _whole_characters(tokenizer, (id for id, before, after in steps))
 
 
