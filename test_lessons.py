@@ -459,6 +459,8 @@ def test_all_cutters_join_back_to_any_text():
         for tokens in [cut(text) for cut in one.CUTTERS.values()] + [one.subword_tokens(text, words[1:])]:
             assert "".join(tokens) == text and "" not in tokens
             vocabulary = one.build_vocabulary(tokens)
+            assert list(vocabulary) == [*dict.fromkeys(tokens), "<UNK>"]
+            assert list(vocabulary.values()) == list(range(len(vocabulary)))
             assert one.ids_to_tokens(one.tokens_to_ids(tokens, vocabulary), vocabulary) == tokens
         assert one.subword_tokens(text, words) == words and one.subword_tokens(text, [""]) == list(text)
 
@@ -472,11 +474,7 @@ def test_subwords_are_the_longest_that_fit():
         assert one.subword_tokens(text, pieces) == re.findall("|".join([*longest_first, "."]), text)
 
 
-def test_a_vocabulary_numbers_by_first_appearance_and_has_an_id_for_the_unknown():
-    for text in random_texts(200, surrogates=True):
-        vocabulary = one.build_vocabulary([*text, "<UNK>", *text])
-        assert list(vocabulary.items()) == [(token, id) for id, token in enumerate([*dict.fromkeys(text), "<UNK>"])]
-        assert one.build_vocabulary(list(text)) == vocabulary
+def test_what_has_no_id_and_what_no_id_stands_for_is_refused():
     assert one.build_vocabulary(["<UNK>", "a"]) == {"<UNK>": 0, "a": 1}
     with pytest.raises(ValueError, match="no id for 'x'"):
         one.tokens_to_ids(["a", "x"], {"a": 0})
@@ -487,32 +485,29 @@ def test_a_vocabulary_numbers_by_first_appearance_and_has_an_id_for_the_unknown(
 
 def test_stories_are_parted_by_empty_lines_or_else_by_lines():
     stories = [f"Story {number}.\nIts second line." for number in range(23)]
-    for gap in ("\n\n", "\n\n\n\n", "\n \t\n", "\n\n  \n"):
+    for gap in ("\n\n", "\n \t\n", "\n\n  \n"):
         assert one.split_stories(gap + gap.join(stories) + gap) == (stories[:21], stories[21:])
     lines = "\n".join(stories[:9]).split("\n")
     assert one.split_stories("\n \n".join(stories[:9])) == (lines[:17], lines[17:])
     for text in ("", "\n" * 50, "one\n" * 9, "one\n\n" * 9):
         with pytest.raises(ValueError, match="ten stories or more, parted by empty lines"):
             one.split_stories(text)
-    seen, held_out = one.corpus_stories()
-    assert "\n\n".join([*seen, *held_out]) == one.read_text(one.CORPUS).strip()
+    assert "\n\n".join(chain(*one.corpus_stories())) == one.read_text(one.CORPUS).strip()
 
 
 def test_the_company_of_all_tokens_is_every_pair():
     tokens = one.word_tokens(one.read_text(one.CORPUS)[:20_000])
-    pairs = Counter(zip(tokens, tokens[1:]))
-    for token in set(tokens):
-        company = one.companions(tokens, token, None)
-        assert {(token, after): count for after, count in company} == {
-            pair: count for pair, count in pairs.items() if pair[0] == token}
-        assert company == sorted(company, key=lambda entry: -entry[1])
+    company = {token: one.companions(tokens, token, None) for token in set(tokens)}
+    pairs = {(token, after): count for token in company for after, count in company[token]}
+    assert pairs == Counter(zip(tokens, tokens[1:]))
+    assert all(known == sorted(known, key=lambda entry: -entry[1]) for known in company.values())
 
 
 @pytest.mark.skipif(not (DATA / "qwen2.5" / "tokenizer.json").exists(), reason="needs Qwen2.5's tokenizer")
 def test_the_numbers_of_the_first_page_are_those_of_qwen():
     tokenizer = two.Tokenizer.load(DATA / "qwen2.5" / "tokenizer.json")
-    ids = re.search(r"\n    How .*\n((?: +\d+)+)\n", one.__doc__).group(1)
-    assert tokenizer.encode("How many r are there in strawberry?") == [int(id) for id in ids.split()]
+    ids = tokenizer.encode("How many r are there in strawberry?")
+    assert stage.show_ids([tokenizer.decode([id]) for id in ids], ids).replace("\n", "\n    ") in one.__doc__
     english = tokenizer.encode("All human beings are born free and equal in dignity and rights.")
     greek = tokenizer.encode("Όλοι οι άνθρωποι γεννιούνται ελεύθεροι και ίσοι στην αξιοπρέπεια και τα δικαιώματα.")
     assert f"{len(english)} tokens in English, but {len(greek)} in Greek" in " ".join(one.__doc__.split())
@@ -538,15 +533,13 @@ def test_a_text_of_your_own_is_shown_with_an_id_under_each_token(columns):
 
 
 @pytest.mark.parametrize("number, says, answers", [
-    *((number, f"Write a list of {asked}.", ["bandana", "0123121", 7, None, [], {}, print, [0] * 6, ["0"] * 7, [0.5],
-                                             [["Is"]], [" dog"] * 9, b"0123121"])
+    *((number, f"Write a list of {asked}.", ["bandana", 7, None, [], {}, print, [0] * 6, [0.5], [["Is"]], [" dog"] * 9])
       for number, asked in ((1, "5 strings"), (2, "7 whole numbers"), (3, "8 strings"))),
     (1, "'Yes.', number 5 ", [["Is", " it", " red?", " ", "Yes."]]), (2, "0, number 4 ", [[0, 1, 2, 0, 1, 2, 1]]),
     (4, "Write a function", [[], "text", 1, None]), (5, "Write a function", [[], "text", 1, None]),
     (4, "0.75 is right", [lambda *_, given=given: given for given in ("0.75", None, [0.75], math.nan, 1)]),
-    (5, "2,138 of them distinct. Only 1,400 distinct ones are allowed.", [one.word_tokens]),
-    (5, "80 of them distinct. Only 17,000 tokens are allowed.", [list]), (5, "two words", [one.sentence_tokens]),
-    (5, "not a list that joins back", [str.split, *(lambda _, given=given: given for given in (None, 3, [1]))])])
+    (5, "2,138 of them distinct. Only 1,400 distinct ones", [one.word_tokens]), (5, "Only 17,000 tokens are", [list]),
+    (5, "two words", [one.sentence_tokens]), (5, "not a list that joins back", [str.split, lambda text: None])])
 def test_hints_of_lesson_1_fit_whatever_is_given(number, says, answers):
     for answer in answers:
         assert says in getattr(exercises, f"exercise_1_{number}")(answer)
@@ -1174,7 +1167,8 @@ def test_filters_by_their_definition_and_one_after_the_other():
                 (four.keep_top_p(weights, p),
                  {id for place, id in enumerate(ranked) if sum(shares[better] for better in ranked[:place]) < p})):
             total = sum(shares[id] for id in kept)
-            assert filtered == pytest.approx([(id in kept) * share / total for id, share in enumerate(shares)], abs=1e-12)
+            expected = [(id in kept) * share / total for id, share in enumerate(shares)]
+            assert filtered == pytest.approx(expected, abs=1e-12)
             assert {id for id, share in enumerate(filtered) if share} == kept
         logits, temperature, min_p = [math.log(share) for share in shares], rng.uniform(0.3, 3), rng.uniform(0.01, 0.5)
         by_hand = four.keep_min_p(four.keep_top_p(four.keep_top_k(four.softmax(logits, temperature), k), p), min_p)
@@ -1187,8 +1181,8 @@ def test_filters_by_their_definition_and_one_after_the_other():
 def test_impossible_choices_are_refused():
     inf, nan = math.inf, math.nan
     for weights in ([], [0, 0], [1, -0.5], [1, nan], [nan, 1], [inf, 1]):
-        for choose in (four.normalize, four.greedy, partial(four.sample, rng=random.Random(0)), partial(four.keep_top_k, k=1),
-                       partial(four.keep_top_p, p=0.5), partial(four.keep_min_p, p=0.5)):
+        for choose in (four.normalize, four.greedy, partial(four.sample, rng=random.Random(0)),
+                       partial(four.keep_top_k, k=1), partial(four.keep_top_p, p=0.5), partial(four.keep_min_p, p=0.5)):
             with pytest.raises(ValueError, match="probabilities must be"):
                 choose(weights)
     for function, says, calls in (
@@ -1253,8 +1247,8 @@ def test_a_knob_takes_what_the_loop_takes(course):
     assert four.SETTINGS == dict(max_new_tokens=100, temperature=0.8, top_k=None, top_p=None, min_p=0.1, seed=None)
     assert all(f"{name}={value}" in four.generate.__doc__ for name, value in four.SETTINGS.items())
     for name, value, expected in (
-            ("temperature", "0", 0), ("top-k", "5", 5), ("top_p", ".9", 0.9), ("seed", "off", None), ("min-p", "0.0", None),
-            ("seed", "9" * 30, 10 ** 30 - 1), ("max-new-tokens", "0", 0)):
+            ("temperature", "0", 0), ("top-k", "5", 5), ("top_p", ".9", 0.9), ("seed", "off", None),
+            ("min-p", "0.0", None), ("seed", "9" * 30, 10 ** 30 - 1), ("max-new-tokens", "0", 0)):
         changed = four.change_setting(four.SETTINGS, name, value)
         assert changed == {**four.SETTINGS, name.replace("-", "_"): expected}
     for given, says in (
@@ -1301,7 +1295,7 @@ def test_each_choice_fits_a_line_and_shows_the_end_of_the_story(course, capsys):
 
 @pytest.mark.parametrize("number, answer, says", [
     (1, "0.5, 0.25, 0.25", "a list of three numbers"), (1, [0.2, 0.1, 0.1], "add up to 0.4"),
-    (2, [0.5, 0.3, 0.2], "a list of ids"), (2, 3, "a list of ids"), (2, [3, 4], "not left"), (2, [2, 0], "not these alone"),
+    (2, [0.5, 0.3, 0.2], "a list of ids"), (2, [3, 4], "not left"), (2, [2, 0], "not these alone"),
     (2, [2, 1, 0], "Yes: top-k"), (3, "3", "a number"), (3, 1, "20.1 times"), (3, 0, "inf times"),
     (4, lambda shares: None, "gave None; 1.5 is right"), (5, lambda *more: [1], "six ids"),
     (5, lambda *more: [1200] * 6, "six ids"), (5, lambda *more: beam_search(*more, width=1), "Not yet: three"),
