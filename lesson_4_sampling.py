@@ -40,12 +40,13 @@ def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     all these powers. Only distances count: if one logit is 1 higher than another, its
     token is e = 2.718 times as likely. What is new is a knob, the temperature, which
     divides the distances. With 0.5 they are twice as large, and the best token, which had
-    0.727 at the top of this lesson, wins more clearly:
+    0.727 at the top of this lesson, wins more clearly.
 
     >>> [round(share, 3) for share in softmax([2.0, 1.0, -3.0], temperature=0.5)]
     [0.881, 0.119, 0.0]
 
-    With 2 they are half as large, and the others catch up. With 0 the best gets all.
+    With 2 they are half as large, and the others catch up. With 0 the best token gets
+    everything.
 
     Raises ValueError if the temperature is below 0, or a logit NaN, or all -infinity.
     """
@@ -55,7 +56,7 @@ def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
         best = list(logits).index(highest)
         return [float(id == best) for id in range(len(logits))]
     distances = [0.0 if logit == highest else (logit - highest) / temperature
-                 for logit in logits]
+                 for logit in logits]     # infinity - infinity is no number
     return plain_softmax(distances)
 
 
@@ -79,8 +80,8 @@ def normalize(weights: Iterable[float]) -> Vector:
 
     Probabilities add up to 1, which is 100 per cent. The five on the slide add up to
     146.003. But you can read them as tickets in a lottery: 60 say "blue", 45 say
-    "clear". Divided by their sum, they are probabilities. The functions below all begin
-    with that, so they take weights, too.
+    "clear". Divided by their sum, they are probabilities. Every function below that
+    picks tokens begins with it, so weights will do as well.
 
     >>> [round(share, 3) for share in normalize(CANDIDATES.values())]
     [0.411, 0.308, 0.281, 0.0, 0.0]
@@ -181,8 +182,8 @@ def keep_top_k(probabilities: Vector, k: int) -> Vector:
     """Keep the k most probable tokens (Fan, Lewis and Dauphin 2018).
 
     The others get 0, and those that are kept are rescaled to add up to 1 again. On a
-    tie, lower ids win. Here are the words for the sky at temperature 10. Now the fruits
-    have no chance:
+    tie, lower ids win. Of the words for the sky at temperature 10, the fruits have no
+    chance now.
 
     >>> shares = keep_top_k([0.276, 0.268, 0.266, 0.098, 0.092], k=3)
     >>> [round(share, 3) for share in shares]
@@ -300,7 +301,7 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
 
     The settings are those of `generate_ids`: max_new_tokens=100, temperature=0.8,
     top_k=None, top_p=None, min_p=0.1 and seed=None, if you name no others. To see the
-    pieces as they come, `write_words(generate(...))` prints them. Here they are joined:
+    pieces as they come, `write_words(generate(...))` prints them. Here they are joined.
 
     >>> tokenizer, model = course_model()
     >>> for prompt in ("The sun is shining, and the sky is",
@@ -468,7 +469,7 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
     """
     key, knob = name.replace("-", "_"), name.replace("_", "-")
     if key not in SETTINGS:
-        raise ValueError(f"there is no knob {knob!r}, but {', '.join(SETTINGS).replace('_', '-')}")
+        raise ValueError(f"there is no knob {knob!r}: /help lists them all")
     can_be_off = key not in ("temperature", "max_new_tokens")
     if can_be_off and value == "off":
         return {**settings, key: None}

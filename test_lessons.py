@@ -495,14 +495,6 @@ def test_stories_are_parted_by_empty_lines_or_else_by_lines():
     assert "\n\n".join(chain(*one.corpus_stories())) == one.read_text(one.CORPUS).strip()
 
 
-def test_the_company_of_all_tokens_is_every_pair():
-    tokens = one.word_tokens(one.read_text(one.CORPUS)[:20_000])
-    company = {token: one.companions(tokens, token, None) for token in set(tokens)}
-    pairs = {(token, after): count for token in company for after, count in company[token]}
-    assert pairs == Counter(zip(tokens, tokens[1:]))
-    assert all(known == sorted(known, key=lambda entry: -entry[1]) for known in company.values())
-
-
 @pytest.mark.skipif(not (DATA / "qwen2.5" / "tokenizer.json").exists(), reason="needs Qwen2.5's tokenizer")
 def test_the_numbers_of_the_first_page_are_those_of_qwen():
     tokenizer = two.Tokenizer.load(DATA / "qwen2.5" / "tokenizer.json")
@@ -1194,14 +1186,6 @@ def test_impossible_choices_are_refused():
         for arguments in calls:
             with pytest.raises(ValueError, match=says):
                 function(*arguments)
-
-
-def test_draws_are_as_frequent_as_their_probabilities():
-    rng, draws = random.Random(13), 20_000
-    shares = four.keep_top_k([1 / (1 + id) for id in range(12)], 9)
-    counts = Counter(four.sample(shares, rng) for _ in range(draws))
-    chi_square = sum((counts[id] - draws * share) ** 2 / (draws * share) for id, share in enumerate(shares[:9]))
-    assert counts.keys() <= set(range(9)) and chi_square < 8 + 4 * math.sqrt(2 * 8)
 
 
 class Spelling:
