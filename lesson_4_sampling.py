@@ -45,8 +45,7 @@ def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     >>> [round(share, 3) for share in softmax([2.0, 1.0, -3.0], temperature=0.5)]
     [0.881, 0.119, 0.0]
 
-    With 2 they are half as large, and the others catch up. With 0 the best token gets
-    everything.
+    With 2 they are half as large: the others catch up. With 0 the best gets everything.
 
     Raises ValueError if the temperature is below 0, or a logit NaN, or all -infinity.
     """
@@ -404,10 +403,10 @@ def _explained(tokenizer: Tokenizer, steps: Iterable[tuple], text: str) -> Itera
     print(f"{'text so far':>19} ▶ {'drawn: model→knobs':21} │  what else was likely")
     for id, before, after in steps:
         best = nlargest(5, range(len(before)), key=lambda token: before[token])
-        drawn, *others = (f"{tokenizer.show([token], color=False)[:13]} {before[token]:.0%}→{after[token]:.0%}"
-                          for token in dict.fromkeys([id, *best]))
+        cells = [f"{tokenizer.show([token], color=False)[:13]} {before[token]:.0%}→{after[token]:.0%}"
+                 for token in dict.fromkeys([id, *best])]       # the one that was drawn comes first
         so_far = spell_out(text[-19:].replace("\n", "↵"))[-19:]
-        line = "  ".join([f"{so_far:>19} ▶ {drawn:21} │", *others])
+        line = "  ".join([f"{so_far:>19} ▶ {cells[0]:21} │", *cells[1:]])
         while display_width(line) > 79:
             line = line.rpartition("  ")[0]
         print(line)
