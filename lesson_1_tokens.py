@@ -6,9 +6,10 @@ sentence can cost five times as much in Greek as in English. Why?
 
 A large language model (LLM) never sees a letter. Your text is cut into tokens, which
 are pieces from a fixed list, the vocabulary, and each piece is replaced with its number
-in that list, its id. The ids are all that the model gets. Here is what Qwen2.5 reads:
+in that list, its id. The ids are all that the model gets. Here is what Qwen2.5 reads,
+where · is a space, which belongs to the token:
 
-    How   many    r   are   there   in   strawberry   ?
+    How   ·many  ·r   ·are  ·there  ·in  ·strawberry  ?
     4340  1657   435  525   1052    304  72600        30
 
 So how many r's are there in 72600? And what is 72600 backwards? As for the bill, you
@@ -46,8 +47,8 @@ def build_vocabulary(tokens: list[str]) -> dict[str, int]:
     >>> build_vocabulary(["the", "car", "the"])
     {'the': 0, 'car': 1, '<UNK>': 2}
 
-    The last id is for "<UNK>", the unknown: all that nobody thought of. (If "<UNK>" is
-    among the tokens, it gets its id there.) Any string can be a token:
+    The last id is for "<UNK>", the unknown: any token that is not in the list. (If "<UNK>"
+    is among the tokens, it gets its id there.) Any string can be a token:
 
     >>> kinds = ["car", "b", "123", "🌲", "车", "The sun rises in the east.",
     ...          "我们正在学习人工智能", "a1停车b2爱c3!@#"]
@@ -70,7 +71,8 @@ def tokens_to_ids(tokens: list[str], vocabulary: dict[str, int]) -> list[int]:
 
     Raises ValueError if a token is missing and the vocabulary has no "<UNK>" either.
     """
-    ids = [vocabulary.get(token, vocabulary.get(UNKNOWN)) for token in tokens]
+    unknown = vocabulary.get(UNKNOWN)
+    ids = [vocabulary.get(token, unknown) for token in tokens]
     if None in ids:
         raise ValueError(f"no id for {tokens[ids.index(None)]!r} or {UNKNOWN}")
     return ids
@@ -92,9 +94,9 @@ def ids_to_tokens(ids: list[int], vocabulary: dict[str, int]) -> list[str]:
 
 
 # %% Tokens: what the model learns about a token
-# An id says nothing about its token: there is nothing of a car in the number 0. What a
-# model learns about a token, it learns from the company that the token keeps. To look
-# at some company we need text: corpus.txt, 166 short stories written for this course.
+# An id says nothing about its token: from a 0, nobody could tell that it stands for "car".
+# What a model learns about a token, it learns from the company that the token keeps. To
+# look at some company we need text: corpus.txt, 166 short stories written for this course.
 CORPUS = HERE / "corpus.txt"
 
 
@@ -164,7 +166,7 @@ def word_tokens(text: str) -> list[str]:
 
 
 def letter_tokens(text: str) -> list[str]:
-    """Cut a text into single characters: letters, spaces, signs, emoji.
+    """Cut a text into single characters: letters, spaces, commas, emoji.
 
     >>> letter_tokens("The 🌲")
     ['T', 'h', 'e', ' ', '🌲']
@@ -204,11 +206,12 @@ def cost_table(text: str) -> str:
     sentences, letters = len(sentence_tokens(text)) or 1, len(text) or 1
     rows = [["", "tokens", "distinct", "seen once", "cost", ""]]
     for name, cut in CUTTERS.items():
-        counts = Counter(cut(text))
-        tokens = sum(counts.values())
+        tokens = cut(text)
+        counts = Counter(tokens)
         once = list(counts.values()).count(1) / (len(counts) or 1)
-        rows.append([name, tokens, len(counts), f"{once:.0%}",
-                     f"{tokens / sentences:.1f}x", bar(tokens / letters)])
+        cost = f"{len(tokens) / sentences:.1f}x"
+        rows.append([name, len(tokens), len(counts), f"{once:.0%}", cost,
+                     bar(len(tokens) / letters)])
     return table(rows)
 
 
@@ -217,7 +220,7 @@ def cost_table(text: str) -> str:
 # make one without looking at a tenth of the stories.
 
 def split_stories(text: str) -> tuple[list[str], list[str]]:
-    """Part a text into stories at its empty lines, and hold out the last tenth of them.
+    """Split a text into stories at its empty lines, and hold out the last tenth of them.
 
     What is held out is never learned from, in any lesson, and so makes an honest test.
 
@@ -249,8 +252,8 @@ def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
     >>> unknown_tokens(word_tokens(corpus_stories()[1][1]), words)
     [' mountain', ' Planes', ' lost,', ' try.', ' rest.']
 
-    A model could not read these words of one held-out story. In all 16 stories, one word in
-    ten is unknown, and every sentence is, and no letter:
+    A model could not read these words of one held-out story. In all 16 of them, every
+    sentence is unknown, one word in ten, and no letter:
 
     >>> for name, cut in CUTTERS.items():
     ...     unknown = unknown_tokens(cut(held_out), build_vocabulary(cut(seen)))
@@ -275,7 +278,7 @@ def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
 # between there are pieces, longer than a letter and often shorter than a word.
 
 def subword_tokens(text: str, subwords: list[str]) -> list[str]:
-    """Cut a text into pieces from a list, at each place the longest, and else letters.
+    """Cut a text into pieces from a list: at each place the longest, or else a letter.
 
     >>> pieces = ["run", "play", "stay", "ing"]
     >>> for word in ("playing", "running", "runned"):
@@ -311,7 +314,8 @@ def commonest_words(text: str) -> list[str]:
     天|空|是|蓝|的|。
 
     That is one sentence in three languages. The pieces were counted in English stories,
-    and English got the long ones. Qwen2.5 has counted less Greek, so Greek costs more.
+    and English got the long ones. Qwen2.5 has counted less Greek than English, so Greek
+    costs more.
     """
     counts = Counter(word_tokens(text)).most_common()
     return [word for word, count in counts if len(word) > 1]
@@ -357,9 +361,10 @@ def plain_token(entry: str) -> str:
     >>> [plain_token(entry) for entry in QWEN_ENTRIES]
     ['sh', 'ual', 'Type', 'son', 'new', 'ern', ' ag', 'AR', '];\\n']
 
-    So 933 is " ag", with which " again" begins. The ids run from 0 to 151664, and so there are
-    151665 tokens. People chose 22 of them, such as the one for the end of a text. The
-    bytes, with which lesson 2 begins, are 256 more. Counting found the other 151,387.
+    So 933 is " ag", with which " again" begins. The ids run from 0 to 151664, and so
+    there are 151665 tokens. People chose 22 of them, such as the one for the end of a
+    text. The bytes, with which lesson 2 begins, are 256 more. Counting found the other
+    151,387.
     """
     return entry.replace("Ġ", " ").replace("Ċ", "\n")
 
@@ -383,8 +388,10 @@ def plain_token(entry: str) -> str:
 #
 #     python3 lesson_1_tokens.py --check answers_1.py
 #
-# 1. A warm-up. What does `word_tokens` make of "Is it red?  Yes.", with its two spaces in
-# a row? A list of strings.
+# 1. A warm-up. What does `word_tokens` make of this text, with its two spaces in a row? A
+# list of strings.
+#
+#     Is it red?  Yes.
 #
 # 2. Predict: which ids do the letters of "bandana" get from the vocabulary of "banana"?
 # A list of numbers.

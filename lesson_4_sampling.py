@@ -20,14 +20,15 @@ import math
 import os
 import random
 import sys
+from heapq import nlargest
 from itertools import chain
 from typing import Any, Collection, Iterable, Iterator, Optional
 
 sys.path.append(os.path.dirname(sys.argv[0]))
-import lesson_3_embeddings
 from lesson_2_coding_tokenizer import END_OF_TEXT, Tokenizer
 from lesson_3_embeddings import EmbeddingModel, Vector, bits, course_model, load_model
-from stage import bar, chat, display_width, run_lesson, table, visible, write_words
+from lesson_3_embeddings import softmax as plain_softmax
+from stage import bar, chat as start_chat, display_width, run_lesson, spell_out, table, write_words
 
 
 # %% Assign a probability to each
@@ -38,34 +39,31 @@ def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     You know softmax from lesson 3: e to the power of each logit, divided by the sum of
     all these powers. Only distances count: if one logit is 1 higher than another, its
     token is e = 2.718 times as likely. What is new is a knob, the temperature, which
-    divides the distances. At half the temperature they are twice as large, and the best
-    token, which had 0.727 at the top of this lesson, wins more clearly.
+    divides the distances. With 0.5 they are twice as large, and the best token, which had
+    0.727 at the top of this lesson, wins more clearly.
 
     >>> [round(share, 3) for share in softmax([2.0, 1.0, -3.0], temperature=0.5)]
     [0.881, 0.119, 0.0]
 
-    At twice the temperature the others catch up. At 0 the best token gets everything.
+    With 2 they are half as large: the others catch up. With 0 the best gets everything.
 
     Raises ValueError if the temperature is below 0, or a logit NaN, or all -infinity.
     """
-    logits = _checked_logits(logits, temperature)
+    _check_softmax(logits, temperature)
     highest = max(logits)
     if temperature == 0:
-        best = logits.index(highest)
+        best = list(logits).index(highest)
         return [float(id == best) for id in range(len(logits))]
-    distances = [(logit - highest) / temperature for logit in logits]
-    return lesson_3_embeddings.softmax(distances)
+    distances = [0.0 if logit == highest else (logit - highest) / temperature
+                 for logit in logits]     # infinity - infinity is no number
+    return plain_softmax(distances)
 
 
-def _checked_logits(logits: Iterable[float], temperature: float) -> Vector:
-    """The logits as a list; an infinite one leaves nothing to the others."""
-    logits = list(logits)
-    highest = max(logits, default=-math.inf)
+def _check_softmax(logits: Vector, temperature: float) -> None:
     if not 0 <= temperature < math.inf:
         raise ValueError(f"the temperature must be a number from 0 up, not {temperature}")
-    if highest == -math.inf or any(map(math.isnan, logits)):
+    if max(logits, default=-math.inf) == -math.inf or any(map(math.isnan, logits)):
         raise ValueError("there is no token to choose: a logit is NaN, or none is above minus infinity")
-    return logits if highest < math.inf else [0.0 if logit == highest else -math.inf for logit in logits]
 
 
 # %% Example Probabilities
@@ -81,7 +79,8 @@ def normalize(weights: Iterable[float]) -> Vector:
 
     Probabilities add up to 1, which is 100 per cent. The five on the slide add up to
     146.003. But you can read them as tickets in a lottery: 60 say "blue", 45 say
-    "clear". Divided by their sum, they are probabilities.
+    "clear". Divided by their sum, they are probabilities. Every function below that
+    picks tokens begins with it, so weights will do as well.
 
     >>> [round(share, 3) for share in normalize(CANDIDATES.values())]
     [0.411, 0.308, 0.281, 0.0, 0.0]
@@ -111,8 +110,9 @@ def temperature_table(names: Iterable[str], logits: Vector, temperatures: Iterab
     flew     0.2 ▏                   3.2 ▌                  10.2 █▋
 
     A low temperature writes what is expected; a high one is full of ideas, good and
-    bad. Now the five words for the sky. They come with weights, and softmax wants logits:
-    take `math.log` of each weight, which undoes the power of e. At 10, nearly every fifth sky is a fruit:
+    bad. Now the five words for the sky. They come with weights, and softmax wants
+    logits: take `math.log` of each weight, which undoes the power of e. At 10, nearly
+    every fifth sky is a fruit:
 
     >>> logits = [math.log(weight) for weight in CANDIDATES.values()]
     >>> print(temperature_table(CANDIDATES, logits, (0.5, 1, 10)))
@@ -180,8 +180,9 @@ def sample(probabilities: Vector, rng: random.Random) -> int:
 def keep_top_k(probabilities: Vector, k: int) -> Vector:
     """Keep the k most probable tokens (Fan, Lewis and Dauphin 2018).
 
-    The others get 0, and the kept are rescaled to add up to 1 again. Of the words for
-    the sky at temperature 10, the fruits have no chance now. On a tie, lower ids win.
+    The others get 0, and those that are kept are rescaled to add up to 1 again. On a
+    tie, lower ids win. Of the words for the sky at temperature 10, the fruits have no
+    chance now.
 
     >>> shares = keep_top_k([0.276, 0.268, 0.266, 0.098, 0.092], k=3)
     >>> [round(share, 3) for share in shares]
@@ -192,17 +193,14 @@ def keep_top_k(probabilities: Vector, k: int) -> Vector:
     if not (isinstance(k, int) and k > 0):
         raise ValueError(f"top-k must be a whole number from 1 up, not {k}")
     shares = normalize(probabilities)
-    kept = set(_best_first(shares)[:k])
-    return normalize(share if id in kept else 0.0
+    best = set(nlargest(k, range(len(shares)), key=lambda id: shares[id]))
+    return normalize(share if id in best else 0.0
                      for id, share in enumerate(shares))
 
 
-def _best_first(probabilities: Vector) -> list[int]:
-    return sorted(range(len(probabilities)), key=lambda id: -probabilities[id])
-
-
 # %% What the field added: top-p and min-p
-# Top-k keeps the same number of tokens, however sure the model is. These two ask how sure.
+# Top-k keeps the same number of tokens, however sure the model is. These two look at how
+# sure it is, and choose k to fit.
 
 def keep_top_p(probabilities: Vector, p: float) -> Vector:
     """Keep the best tokens until together they reach p (Holtzman and others 2019).
@@ -218,13 +216,13 @@ def keep_top_p(probabilities: Vector, p: float) -> Vector:
     """
     if not 0 < p <= 1:
         raise ValueError(f"top-p must be above 0 and at most 1, not {p}")
-    shares, reached, kept = normalize(probabilities), 0.0, set()
-    for id in _best_first(shares):
+    shares = normalize(probabilities)
+    reached, k = 0.0, 0
+    for share in sorted(shares, reverse=True):
         if reached < p or p == 1:   # at 1, rounding must not cost one
-            kept.add(id)
-        reached += shares[id]
-    return normalize(share if id in kept else 0.0
-                     for id, share in enumerate(shares))
+            k += 1
+            reached += share
+    return keep_top_k(shares, k)
 
 
 def keep_min_p(probabilities: Vector, p: float) -> Vector:
@@ -241,7 +239,7 @@ def keep_min_p(probabilities: Vector, p: float) -> Vector:
         raise ValueError(f"min-p must be above 0 and at most 1, not {p}")
     shares = normalize(probabilities)
     least = p * max(shares)
-    return normalize(share if share >= least else 0.0 for share in shares)
+    return keep_top_k(shares, sum(share >= least for share in shares))
 
 
 def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Optional[int] = None,
@@ -288,11 +286,10 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
     ids, rng = list(ids), random.Random(seed)
     for _ in range(max_new_tokens):
         logits = model.logits(ids)
-        before = softmax(logits)
         after = next_token_probabilities(
             logits, temperature, top_k, top_p, min_p)
         id = sample(after, rng)
-        yield id, before, after
+        yield id, softmax(logits), after
         if id in stop:
             return
         ids.append(id)
@@ -301,8 +298,9 @@ def generate_ids(model: EmbeddingModel, ids: list[int], stop: Collection[int] = 
 def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **settings: Any) -> Iterator[str]:
     """Continue a text, the prompt, and yield what comes piece by piece.
 
-    The settings are those of `generate_ids`: temperature=0.5, seed=1 and so on. `write_words(generate(...))` prints the
-    pieces as they come; here they are joined.
+    The settings are those of `generate_ids`: max_new_tokens=100, temperature=0.8,
+    top_k=None, top_p=None, min_p=0.1 and seed=None, if you name no others. To see the
+    pieces as they come, `write_words(generate(...))` prints them. Here they are joined.
 
     >>> tokenizer, model = course_model()
     >>> for prompt in ("The sun is shining, and the sky is",
@@ -316,13 +314,13 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
 
     The first two are the same: the same seed draws the same, and the model sees only
     the last two tokens, so the news of the king changes nothing. The third prompt ends
-    with a space, and yours should not. Words bring their own, as ·blue does. After a
+    with a space, and yours should not. Words bring their own, as " blue" does. After a
     space that stands alone, the model expects anything but a word.
 
-    Now turn the knobs, without min-p and with it. At temperature 0 the same few tokens
-    lead to the same next one, so the text goes round in circles. At 1.5 it
-    strays among rare tokens, and writes words that do not exist, unless min-p takes them
-    out. One text proves little, so try other seeds, too.
+    Now turn the temperature up, without min-p and with it. At 0 the same few tokens lead
+    to the same next one, so the text goes round in circles. At 1.5 it strays among rare
+    tokens, and writes words that do not exist, unless min-p takes those tokens out. One
+    text proves little, so try other seeds, too.
 
     >>> for temperature in (0, 0.5, 0.8, 1.5):
     ...     for min_p in (None, 0.1):
@@ -338,25 +336,26 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     1.5 off ' and told her Teoplem, picture on the stayed when happy small'
     1.5 0.1 ' the school and not of a a fire. The birds asked him of'
 
-    A text may stop early: the end of a story is a token too, which can be drawn. It
-    also goes before your prompt, as it stood before each story. A token that ends in
-    the middle of a character waits for the next one.
+    A text may stop early: the end of a story is a token too, which can be drawn. It is
+    also put before your prompt, since it stood before each story. And a token that ends
+    in the middle of a character waits for the rest of it.
 
     Raises ValueError for wrong settings, at once and not with the first token.
     """
     _check_settings(**settings)
-    ids, stop = _begin(tokenizer, prompt)
-    steps = generate_ids(model, ids, stop, **settings)
+    end = _end_of_text(tokenizer)
+    ids = end + tokenizer.encode(prompt)
+    steps = generate_ids(model, ids, end, **settings)
     return _whole_characters(tokenizer, (id for id, before, after in steps))
 
 
-def _begin(tokenizer: Tokenizer, prompt: str) -> tuple[list[int], list[int]]:
-    """The ids of a prompt, after the end of another story; and the ids that end the text."""
-    end = [id for name, id in tokenizer.special_tokens.items() if name == END_OF_TEXT]
-    return [*end, *tokenizer.encode(prompt)], end
+def _end_of_text(tokenizer: Tokenizer) -> list[int]:
+    """The id of the mark between stories, in a list, which is empty if the tokenizer has none."""
+    return [id for name, id in tokenizer.special_tokens.items() if name == END_OF_TEXT]
 
 
 def _check_settings(max_new_tokens: int = 0, seed: Optional[int] = None, **filters: Optional[float]) -> None:
+    """Refuse at once what the loop would only refuse later."""
     next_token_probabilities([0.0], **filters)
     if not (isinstance(max_new_tokens, int) and max_new_tokens >= 0):
         raise ValueError(f"max-new-tokens must be a whole number from 0 up, not {max_new_tokens}")
@@ -403,11 +402,11 @@ def _explained(tokenizer: Tokenizer, steps: Iterable[tuple], text: str) -> Itera
     """Print one line for each step, which fits a window of 80 columns, and pass the step on."""
     print(f"{'text so far':>19} ▶ {'drawn: model→knobs':21} │  what else was likely")
     for id, before, after in steps:
-        others = [other for other in _best_first(before)[:5] if other != id and before[other]]
-        drawn, *cells = (f"{tokenizer.show([token], color=False)[:13]} {before[token]:.0%}→{after[token]:.0%}"
-                         for token in [id, *others])
-        so_far = visible(text[-19:])[-19:].replace("·", " ")
-        line = "  ".join([f"{so_far:>19} ▶ {drawn:21} │", *cells])
+        best = nlargest(5, range(len(before)), key=lambda token: before[token])
+        cells = [f"{tokenizer.show([token], color=False)[:13]} {before[token]:.0%}→{after[token]:.0%}"
+                 for token in dict.fromkeys([id, *best])]       # the one that was drawn comes first
+        so_far = spell_out(text[-19:].replace("\n", "↵"))[-19:]
+        line = "  ".join([f"{so_far:>19} ▶ {cells[0]:21} │", *cells[1:]])
         while display_width(line) > 79:
             line = line.rpartition("  ")[0]
         print(line)
@@ -467,44 +466,45 @@ def change_setting(settings: dict, name: str, value: str) -> dict:
 
     Raises ValueError, and changes nothing, if there is no such knob or value.
     """
-    key = name.replace("-", "_")
+    key, knob = name.replace("-", "_"), name.replace("_", "-")
     if key not in SETTINGS:
-        raise ValueError(f"there is no knob {name!r}, but {', '.join(SETTINGS).replace('_', '-')}")
+        raise ValueError(f"there is no knob {knob!r}: /help lists them all")
     can_be_off = key not in ("temperature", "max_new_tokens")
+    if can_be_off and value == "off":
+        return {**settings, key: None}
     try:
         number = int(value) if value.lstrip("-").isdigit() else float(value)
     except ValueError:
-        if not can_be_off or value != "off":
-            raise ValueError(f"{name} takes a number{' or off' * can_be_off}, not {value!r}") from None
-        number = None
+        raise ValueError(f"{knob} takes a number{' or off' * can_be_off}, not {value!r}") from None
     changed = {**settings, key: None if (key, number) == ("min_p", 0) else number}
     _check_settings(**changed)
     return changed
 
 
-def show(text: Optional[str] = None, model: Optional[str] = None, **given: Any) -> None:
+def show(text: Optional[str] = None, model: Optional[str] = None, chat: bool = False, explain: bool = False,
+         **knobs: str) -> None:
     """Continue a text, and with --chat others that are typed."""
     settings = SETTINGS
-    for name in SETTINGS:
-        if name in given:
-            settings = change_setting(settings, name.replace("_", "-"), given[name])
-    if text is None and "chat" not in given:
+    for name, value in knobs.items():
+        settings = change_setting(settings, name, value)
+    if text is None and not chat:
         raise ValueError("it takes a text to continue, or --chat")
     tokenizer, trained = course_model() if model is None else load_model(model)
+    end = _end_of_text(tokenizer)
 
     def write(line: str, settings: dict) -> None:
         count = settings["max_new_tokens"]
         longer = {**settings, "max_new_tokens": count and count + 30}
-        steps = generate_ids(trained, *_begin(tokenizer, line), **longer)
-        write_steps(tokenizer, _finish_sentence(tokenizer, steps, count), line, "explain" in given)
+        steps = generate_ids(trained, end + tokenizer.encode(line), end, **longer)
+        write_steps(tokenizer, _to_a_full_stop(tokenizer, steps, count), line, explain)
 
     if text is not None:
         write(text, settings)
-    if "chat" in given:
-        chat(write, settings, change_setting)
+    if chat:
+        start_chat(write, settings, change_setting)
 
 
-def _finish_sentence(tokenizer: Tokenizer, steps: Iterable[tuple], count: int) -> Iterator[tuple]:
+def _to_a_full_stop(tokenizer: Tokenizer, steps: Iterable[tuple], count: int) -> Iterator[tuple]:
     """Let `count` steps pass, and then more until a sentence ends, so that none is left hanging."""
     for number, step in enumerate(steps, 1):
         yield step
