@@ -38,7 +38,7 @@ from functools import lru_cache
 from itertools import chain, count
 from operator import add
 from pathlib import Path
-from typing import Iterable, Iterator, Optional, Union
+from typing import Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import bar, progress, read_text, run_lesson, show_ids, show_tokens, table, visible
@@ -77,11 +77,7 @@ def text_to_bytes(text: str) -> bytes:
 
     Raises ValueError for a text that can't be written as UTF-8.
     """
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        place = error.start
-        raise ValueError(f"the text has a lone surrogate at {place}") from None
+    return text.encode("utf-8")
 
 
 # %% Count and merge
@@ -187,6 +183,7 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
             counts.update(count_pairs(word))
         if not counts:
             break
+        # The largest count first, and on a tie the lower ids.
         pair = min(counts, key=lambda pair: (-counts[pair], pair))
         merges[pair] = new_id
         words = [merge_pair(word, pair, new_id) for word in words]
@@ -195,16 +192,6 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
 
 # %% Encoding, simply
 # Now a text comes that nobody has seen before. Which tokens is it made of?
-
-def first_pair(ids: list[int], merges: dict[Pair, int]) -> Optional[Pair]:
-    """Of the pairs that can be merged, find the one that was learned first.
-
-    >>> first_pair([1, 2, 3], {(2, 3): 256, (1, 2): 257})
-    (2, 3)
-    """
-    pairs = [pair for pair in zip(ids, ids[1:]) if pair in merges]
-    return min(pairs, key=merges.get, default=None)
-
 
 def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     """Turn a text into ids: do to each word what training did, in the same order.
@@ -223,31 +210,28 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     车 [232, 189, 166] -> [260]
     🌲 [240, 159, 140, 178] -> [261]
 
-    Lesson 1 took the longest piece that fits, then the next. Why not here? The tokenizer of
-    this course (`course_tokenizer`, below) knows the tokens " it", "self" and " its". The
-    longest piece leads astray:
+    Lesson 1 took the longest piece that fits, then the next. Why not here? Look at a text
+    about a hen, with five merges. They are, in this order, "he", "hen", " t", " hen" and
+    " the":
 
-    >>> merges = course_tokenizer().merges
-    >>> pieces = Tokenizer(merges).tokens(range(256 + len(merges)))
-    >>> print(show_tokens(subword_tokens(" itself", pieces)))
-    ·its|e|lf
-    >>> print(Tokenizer(merges).show(encode_simply(" itself", merges)))
-    ·it|self
+    >>> text = "hen then hen the the hen"
+    >>> merges = train_merges_simply(text, 256 + 5)
+    >>> print(Tokenizer(merges).show(encode_simply(text, merges)))
+    hen|·t|hen|·hen|·the|·the|·hen
+    >>> pieces = Tokenizer(merges).tokens(merges.values())
+    >>> print(show_tokens(subword_tokens(" then", pieces)))
+    ·the|n
 
-    The model minds. In all of the text that it learned from, this word was " it" and
-    "self". The other cut is three ids that it has never met in a row. So whoever cuts a
-    text has to cut it as the training text was cut: by the merges, in their order.
-
-    And no word is unknown. In lesson 1 " runned" was <UNK> as a word, and with four pieces
-    chosen by hand it fell into letters. With pieces found by counting, it is:
-
-    >>> print(Tokenizer(merges).show(encode_simply(" runned", merges)))
-    ·run|n|ed
+    Training made "hen" before " the", and so it cut " then" into " t" and "hen". A model
+    learns from the text in that form. It never sees " the" followed by "n", and would not
+    know what to make of it. So a text has to be cut as training cut it: by the merges, in
+    their order.
     """
     ids = []
     for word in split_words(text):
         word_ids = list(text_to_bytes(word))
-        while pair := first_pair(word_ids, merges):
+        while pairs := count_pairs(word_ids).keys() & merges.keys():
+            pair = min(pairs, key=merges.get)       # the one learned first
             word_ids = merge_pair(word_ids, pair, merges[pair])
         ids += word_ids
     return ids
@@ -289,25 +273,28 @@ def decode_simply(ids: list[int], merges: dict[Pair, int]) -> str:
 class Tokenizer:
     """Text to ids and back: the merges, and what else a real tokenizer has.
 
-    `vocabulary` maps each token, written as bytes, to its id. `rules` is what a file such as
-    Qwen2.5's asks for besides. Special tokens are added by hand. They stand for what is not text, such as the end of a document.
+    Special tokens stand for what is not text, such as the end of a document. No text can
+    teach them, so they are added by hand. `vocabulary` has the id of every token, written
+    as bytes. A file such as Qwen2.5's brings more: ids of its own for what was `learned`,
+    and `rules` such as a pattern for words.
     """
 
     def __init__(self, merges: dict[Pair, int], special_tokens: Optional[dict[str, int]] = None,
-                 vocabulary: Optional[dict[bytes, int]] = None, rules: Rules = Rules()):
+                 learned: Optional[dict[bytes, int]] = None, rules: Rules = Rules()):
         self.merges, self.rules = merges, rules
         self.special_tokens = special_tokens or {}
         self.first_ids = list(rules.first_ids)      # they belong before a text
-        tokens = token_bytes(merges) if vocabulary is None else {}
-        self._learned = vocabulary or {tokens[id]: id for id in tokens}
-        self._bytes_of = {id: token for token, id in self._learned.items()}
-        self.vocabulary = dict(self._learned)
-        for name, id in self.special_tokens.items():
-            self.vocabulary[text_to_bytes(name)] = id
-            self._bytes_of[id] = text_to_bytes(name)
+        if learned is None:
+            learned = {token: id for id, token in token_bytes(merges).items()}
+        special = {text_to_bytes(name): id
+                   for name, id in self.special_tokens.items()}
+        self.vocabulary = {**learned, **special}
+        self._learned = learned
+        self._bytes_of = {id: token for token, id
+                          in chain(learned.items(), special.items())}
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self._word_ids = lru_cache(maxsize=200_000)(self._encode_word)
-        check_names(self.special_tokens, self._learned)
+        check_names(self.special_tokens, learned)
 
     def __repr__(self) -> str:
         return f"<Tokenizer: {len(self):,} tokens>"
@@ -321,9 +308,9 @@ class Tokenizer:
 
         Raises ValueError if vocab_size leaves no room for the bytes.
         """
-        if isinstance(special_tokens, str) or "" in special_tokens:
-            raise ValueError("special_tokens is a list of strings, none empty")
         names = list(dict.fromkeys(special_tokens))
+        if isinstance(special_tokens, str) or "" in names:
+            raise ValueError("special_tokens is a list of strings, none empty")
         merges = train_merges(text, vocab_size, names)
         return cls(merges, dict(zip(names, count(256 + len(merges)))))
 
@@ -344,7 +331,6 @@ class Tokenizer:
 
         Raises ValueError for a text that can't be written as UTF-8.
         """
-        text_to_bytes(text)
         ids = []
         parts = cut_text(text, self.special_tokens, self.rules, allowed_special)
         for part in parts:
@@ -354,8 +340,8 @@ class Tokenizer:
                 ids += chain.from_iterable(map(self._word_ids, part))
         return ids
 
-    def _encode_word(self, word: str) -> tuple[int, ...]:
-        return tuple(merge_all(self._start(word), self.merges, self._ranks))
+    def _encode_word(self, word: str) -> list[int]:
+        return merge_all(self._start(word), self.merges, self._ranks)
 
     def _start(self, word: str) -> list[int]:
         """The ids of a word before any merge: those of its bytes."""
@@ -364,6 +350,10 @@ class Tokenizer:
             return [self._learned[data]]
         return [self._learned[bytes([byte])] for byte in data]
 
+    def decode(self, ids: Iterable[int]) -> str:
+        """Turn ids back into text; bytes that are not valid UTF-8 become �."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Turn ids back into bytes.
 
@@ -371,9 +361,10 @@ class Tokenizer:
         """
         return b"".join(self._tokens(ids))
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Turn ids back into text; bytes that are not valid UTF-8 become �."""
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        r"""Spell the token of each id; bytes that are not a whole character look like \xe8."""
+        tokens = self._tokens(ids)
+        return [token.decode("utf-8", "backslashreplace") for token in tokens]
 
     def _tokens(self, ids: Iterable[int]) -> list[bytes]:
         if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
@@ -384,39 +375,37 @@ class Tokenizer:
                 raise ValueError(f"{id!r} is no id of this tokenizer of {len(self)} tokens")
         return [self._bytes_of[id] for id in ids]
 
-    def tokens(self, ids: Iterable[int]) -> list[str]:
-        r"""Spell the token of each id; bytes that are not a whole character look like \xe8."""
-        tokens = self._tokens(ids)
-        return [token.decode("utf-8", "backslashreplace") for token in tokens]
-
     def show(self, ids: Iterable[int], color: Optional[bool] = None) -> str:
         """Show tokens with the borders between them."""
         return show_tokens(self.tokens(ids), color)
 
-    def _spell(self, ids: Iterable[Optional[int]], between: str = "|") -> str:
-        return between.join(map(visible, self.tokens(id for id in ids if id is not None)))
-
-    def _words(self, text: str) -> Iterator[str]:
-        for part in cut_text(text, self.special_tokens, self.rules, ()):
-            yield from part if isinstance(part, list) else []
+    def words(self, text: str) -> list[str]:
+        """Cut a text into words by the rules of this tokenizer."""
+        parts = cut_text(text, self.special_tokens, self.rules, ())
+        return [word for part in parts if isinstance(part, list) for word in part]
 
     def explain(self, text: str) -> str:
         """Show how a text is merged, step by step, as under "Training, simply"."""
-        ids, rows = [], [["id", "merge", "count", "the text after it"]]
-        for word in self._words(text):
+        rows = [["id", "merge", "count", "the text after it"]]
+        ids = []
+        for word in self.words(text):
             ids += [*self._start(word), None]       # which keeps words apart
         rows.append(["", "", "", self._spell(ids)])
-        while pair := first_pair(ids, self._ranks):
+        while pairs := count_pairs(ids).keys() & self._ranks.keys():
+            pair = min(pairs, key=self._ranks.get)
             times, new_id = count_pairs(ids)[pair], self.merges[pair]
             ids = merge_pair(ids, pair, new_id)
             merge = self._spell(pair, " + ")
             rows.append([new_id, merge, times, self._spell(ids)])
         return table(rows)
 
+    def _spell(self, ids: Iterable[Optional[int]], between: str = "|") -> str:
+        return between.join(map(visible, self.tokens(id for id in ids if id is not None)))
+
     def save(self, path: Union[str, Path]) -> None:
         """Write the tokenizer as a tokenizer.json, which Hugging Face `tokenizers` opens."""
-        parts = self.merges, self.special_tokens, self._learned, self.rules
-        write_tokenizer(path, *parts)
+        write_tokenizer(path, self.merges, self.special_tokens,
+                        self._learned, self.rules)
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> "Tokenizer":
@@ -440,7 +429,7 @@ def train_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ())
     >>> train_merges(text, 300) == train_merges_simply(text, 300)
     True
 
-    Raises ValueError if vocab_size is below 256, for the bytes are always there.
+    Raises ValueError if vocab_size leaves no room for the 256 bytes and the special tokens.
     """
     return dict(zip(learn_merges(text, vocab_size, special_tokens), count(256)))
 
@@ -456,56 +445,46 @@ def learn_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ())
     names = frozenset(special_tokens)
     if vocab_size < 256 + len(names):
         raise ValueError("the vocabulary is too small: it has to hold the 256 bytes and the special tokens")
-    words, counts = _count_words(text, names)
-    pair_counts, holders, learned = defaultdict(int), defaultdict(set), {}
-    for place, word in enumerate(words):
-        for pair in map(add, word, word[1:]):
-            pair_counts[pair] += counts[place]
-            holders[pair].add(place)
-    heap = [(-times, pair) for pair, times in pair_counts.items()]
-    heapq.heapify(heap)
+    words = _count_words(text, names)
+    holders, counts, heap, learned = defaultdict(set), defaultdict(int), [], {}
+    changes = _recount({}, words, holders)
     end = min(vocab_size - len(names), 256 + sum(map(len, words)))      # a merge makes a word shorter
     for new_id in progress(range(256, end), "learning merges"):
-        pair = _pop_best(heap, pair_counts)
-        if pair is None:
+        for pair, change in changes.items():
+            counts[pair] += change
+            if change and counts[pair]:
+                heapq.heappush(heap, (-counts[pair], pair))
+        while heap and -heap[0][0] != counts[heap[0][1]]:
+            heapq.heappop(heap)     # its count has changed since it was put there
+        if not heap:
             break
-        learned[ord(pair[0]), ord(pair[1])] = pair_counts[pair]
-        for changed in _replace_pair(pair, chr(new_id), words, counts, pair_counts, holders):
-            heapq.heappush(heap, (-pair_counts[changed], changed))
+        pair = heap[0][1]
+        learned[ord(pair[0]), ord(pair[1])] = counts[pair]
+        old = {word: words.pop(word) for word in holders.pop(pair) if word in words}
+        new = {word.replace(pair, chr(new_id)): times for word, times in old.items()}
+        words.update(new)
+        changes = _recount(old, new, holders)
     return learned
 
 
-def _count_words(text: str, special_tokens: frozenset[str]) -> tuple[list[str], list[int]]:
+def _count_words(text: str, special_tokens: frozenset[str]) -> dict[str, int]:
     """The distinct words and their counts. Each character of a word is a token: so far, a byte."""
     parts = cut_out(text, special_tokens)[::2]      # nothing is learned across a special token
     word_counts = Counter(chain.from_iterable(map(split_words, parts)))
-    return [text_to_bytes(word).decode("latin-1") for word in word_counts], list(word_counts.values())
+    return {text_to_bytes(word).decode("latin-1"): times for word, times in word_counts.items()}
 
 
-def _pop_best(heap: list[tuple[int, str]], pair_counts: dict[str, int]) -> Optional[str]:
-    while heap:
-        times, pair = heapq.heappop(heap)
-        if times == -pair_counts[pair]:     # or else it has changed since it was put there
-            return pair
-    return None
-
-
-def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], pair_counts: dict[str, int],
-                  holders: dict[str, set[int]]) -> list[str]:
-    """Merge a pair in the words that hold it; which pairs are now more or less frequent?"""
+def _recount(old: dict[str, int], new: dict[str, int], holders: dict[str, set[str]]) -> dict[str, int]:
+    """By how much does the count of each pair change when old words become new ones?"""
     changes = defaultdict(int)
-    for place in holders.pop(pair):
-        old_word = words[place]
-        words[place] = new_word = old_word.replace(pair, new)
-        for gone in map(add, old_word, old_word[1:]):
-            changes[gone] -= counts[place]
-        for made in map(add, new_word, new_word[1:]):
-            changes[made] += counts[place]
-            if new in made:
-                holders[made].add(place)
-    for changed, change in changes.items():
-        pair_counts[changed] += change
-    return [changed for changed, change in changes.items() if change and pair_counts[changed]]
+    for word, times in old.items():
+        for pair in map(add, word, word[1:]):
+            changes[pair] -= times
+    for word, times in new.items():
+        for pair in map(add, word, word[1:]):
+            changes[pair] += times
+            holders[pair].add(word)
+    return changes
 
 
 # %% The same, fast: encoding
@@ -600,11 +579,12 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
     longest = sorted(spelled, key=lambda id: -len(spelled[id]))[:5]
     print("The longest:", tokenizer.show(longest, False), end="\n\n")
     costs = [("256 bytes", text, len(text_to_bytes(text)))]
-    for power in range(9, (len(tokenizer) - 1).bit_length() + 1):
-        size = min(2 ** power, len(tokenizer))
+    powers = [2 ** power for power in range(9, 21)]
+    sizes = [size for size in powers if size < len(tokenizer)]
+    for size in [*sizes, len(tokenizer)]:
         some = dict(list(merges.items())[:size - 257])      # and END_OF_TEXT
-        tokens = len(Tokenizer(some).encode(text))
-        costs.append((f"{size} tokens", text, tokens))
+        tokens = Tokenizer(some).encode(text)
+        costs.append((f"{size} tokens", text, len(tokens)))
     print(cost_bars(costs))
     if len(tokenizer) < vocab_size:
         print("\nThere are no more pairs: every word is one token.")
@@ -764,12 +744,10 @@ def _show_text(text: str, tokenizers: dict[str, Tokenizer]) -> None:
         ids = tokenizer.encode(text)
         costs.append((name, text, len(ids)))
         print(f"── {name}, {len(tokenizer)} tokens\n\n{show_ids(tokenizer.tokens(ids), ids)}\n")
-        for word in dict.fromkeys(tokenizer._words(text)):
-            is_broken = len(tokenizer._word_ids(word)) > 1
-            if is_broken and len(word) > 40:
-                print(f"{word[:20]}… is too long to explain\n")
-            elif is_broken:
-                print(tokenizer.explain(word) + "\n")
+        broken = [word for word in tokenizer.words(text) if len(tokenizer.encode(word)) > 1]
+        for word in dict.fromkeys(broken):
+            too_long = f"{visible(word[:20])}… is too long to explain"
+            print(too_long if len(word) > 40 else tokenizer.explain(word), end="\n\n")
     print(cost_bars(costs))
 
 
