@@ -15,9 +15,9 @@ in pieces. Here are three rounds (· is a space):
     h + e    t|he|·|c|at|·|a|n|d|·|t|he|·|h|at|·|a|n|d|·|t|he|·|m|at
     t + he   the|·|c|at|·|a|n|d|·|the|·|h|at|·|a|n|d|·|the|·|m|at
 
-(Several pairs stand there three times. Below you will see which of them comes first, and
-why no merge goes from one word into the next.) With these three merges any text can be
-cut into tokens. Each token has a number, its id:
+Several pairs occur three times. Below you will see which one comes first, and why no
+merge goes from one word into the next. With these three merges you can cut any text
+into tokens. Each token has a number, its id:
 
 >>> tokenizer = Tokenizer.train("the cat and the hat and the mat", 256 + 3)
 >>> ids = tokenizer.encode("the bat")
@@ -158,12 +158,9 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
     259  ·low + e      2  low|·low|·lowe|r|·lowe|s|t
     260     s + t      1  low|·low|·lowe|r|·lowe|st
 
-    On a tie, the pair with the lower ids comes first. At first "lo" and "ow" both stand
-    there four times, but l is 108 and o is 111. In the last line every pair is there
-    once. "st" comes first because s is 115, while " lowe" is 259.
-
-    `vocab_size` is the size of the vocabulary, with the 256 bytes. Training ends sooner
-    if there is no pair left, because every word is one token.
+    On a tie, the pair with the lower ids comes first. At first "lo" and "ow" both occur
+    four times, but l is 108 and o is 111. `vocab_size` is the size of the vocabulary, with
+    the 256 bytes. Training ends sooner if every word is one token, so that no pair is left.
     """
     words = [list(text_to_bytes(word)) for word in split_words(text)]
     merges = {}
@@ -191,7 +188,7 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     >>> print(Tokenizer(merges).show(ids), ids)
     s|low|,|·|s|low|e|r [115, 257, 44, 32, 115, 257, 101, 114]
 
-    A character takes as many tokens as it has bytes, until training has met it often enough:
+    A character takes a token for each of its bytes, until training has met it often enough:
 
     >>> merges = train_merges_simply("é\\n车\\n🌲\\n" * 3, 300)
     >>> for text in ("é", "车", "🌲"):
@@ -402,6 +399,11 @@ class Tokenizer:
 def train_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> dict[Pair, int]:
     """Train BPE on a text: the same merges as `train_merges_simply`, much sooner.
 
+    The simple trainer reads the whole text again for every merge. Three ideas save that. A
+    word that comes a thousand times is kept once, with its count. After a merge, only the
+    words that hold the pair are counted again. And a heap, a list that always has its
+    smallest entry in front, hands out the most frequent pair: its counts are negative.
+
     >>> text = read_text(CORPUS)[:5000]
     >>> train_merges(text, 300) == train_merges_simply(text, 300)
     True
@@ -412,13 +414,7 @@ def train_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ())
 
 
 def learn_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> dict[Pair, int]:
-    """Learn the pairs to merge, in order, each with its count at that moment.
-
-    The simple trainer reads the whole text again for every merge. Three ideas save that. A
-    word that comes a thousand times is kept once, with its count. After a merge, only the
-    words that hold the pair are counted again. And a heap, a list that always has its
-    smallest entry in front, hands out the most frequent pair: its counts are negative.
-    """
+    """The pairs to merge, in the order in which they are learned, each with its count at that moment."""
     names = frozenset(special_tokens)
     if vocab_size < 256 + len(names):
         raise ValueError("the vocabulary is too small: it has to hold the 256 bytes and the special tokens")
@@ -465,9 +461,9 @@ def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -
     """Do all the merges of a word of n bytes in n log n steps; `ranks` has their order.
 
     The simple encoder looks at every pair again after each merge. But a merge makes new
-    pairs only with the token before and the token after. So each place knows these two, and
-    a heap hands out the next pair to merge, by its rank and its place. And `Tokenizer` looks
-    up a word that has come before.
+    pairs only with the token before and the token after. So each place knows its two
+    neighbours, and a heap hands out the next pair to merge, by its rank and its place. (A
+    word that has come before is not merged again. `Tokenizer` remembers its ids.)
 
     >>> text, tokenizer = read_text(CORPUS), course_tokenizer()
     >>> tokenizer.encode(text) == encode_simply(text, tokenizer.merges)
@@ -573,8 +569,8 @@ def course_tokenizer() -> Tokenizer:
     ·st|ra|w|ber|ry [320, 891, 119, 844, 815]
 
     The number 844 does not say that there is an r in "ber". A model has to learn by heart
-    how each of its tokens is spelled. To spell the word backwards it can't just reverse
-    the tokens. The right answer has quite different ones:
+    how each token is spelled. To write the word backwards, it is not enough to reverse the
+    tokens. The right answer has quite different ones:
 
     >>> backwards = tokenizer.encode("yrrebwarts")
     >>> print(tokenizer.decode(reversed(ids)), tokenizer.show(backwards))
