@@ -37,7 +37,7 @@ from functools import lru_cache
 from itertools import chain, count
 from operator import add
 from pathlib import Path
-from typing import Iterable, Optional, Union
+from typing import Iterable, Iterator, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import bar, progress, read_text, run_lesson, show_ids, show_tokens, table, visible
@@ -76,8 +76,7 @@ def text_to_bytes(text: str) -> bytes:
 
 
 # %% Count and merge
-# All of byte-pair encoding is two small steps: count the pairs of neighbours, and replace
-# a pair by a new token.
+# Byte-pair encoding is two small steps, again and again: count the pairs, and merge one.
 
 def count_pairs(ids: list[int]) -> Counter[Pair]:
     """Count how often each pair of neighbours occurs.
@@ -215,8 +214,9 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     ids = []
     for word in split_words(text):
         word_ids = list(text_to_bytes(word))
+        # Of the pairs that have a merge, take the one that was learned first.
         while pairs := count_pairs(word_ids).keys() & merges.keys():
-            pair = min(pairs, key=merges.get)       # the one learned first
+            pair = min(pairs, key=merges.get)
             word_ids = merge_pair(word_ids, pair, merges[pair])
         ids += word_ids
     return ids
@@ -243,11 +243,10 @@ def decode_simply(ids: list[int], merges: dict[Pair, int]) -> str:
     Any text comes back as it was. But a model may write any ids, and a token may end in the
     middle of a character. Bytes that are not valid UTF-8 are shown as �:
 
-    >>> ids = encode_simply("a 车", {})
-    >>> ids
-    [97, 32, 232, 189, 166]
-    >>> decode_simply(ids, {}), decode_simply(ids[:-1], {})
-    ('a 车', 'a �')
+    >>> decode_simply([97, 32, 232, 189, 166], {})
+    'a 车'
+    >>> decode_simply([97, 32, 232, 189], {})
+    'a �'
     """
     tokens = token_bytes(merges)
     return b"".join(tokens[id] for id in ids).decode("utf-8", errors="replace")
@@ -258,9 +257,9 @@ def decode_simply(ids: list[int], merges: dict[Pair, int]) -> str:
 class Tokenizer:
     """Text to ids and back: the merges, and what else a real tokenizer has.
 
-    Special tokens stand for what is not text, such as the end of a document, and are added
-    by hand. `vocabulary` has the id of every token, written as bytes. A file such as
-    Qwen2.5's has its own ids for what was `learned`, and `rules`, such as how to cut words.
+    Special tokens stand for what is not text, such as the end of a document. They are added
+    by hand. `vocabulary` has the id of every token, written as bytes. A tokenizer from a
+    file brings ids of its own (`learned`) and `rules`, such as the pattern for words.
     """
 
     def __init__(self, merges: dict[Pair, int], special_tokens: Optional[dict[str, int]] = None,
@@ -339,31 +338,29 @@ class Tokenizer:
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         r"""Spell the token of each id; bytes that are not a whole character look like \xe8."""
-        tokens = self._tokens(ids)
-        return [token.decode("utf-8", "backslashreplace") for token in tokens]
+        return [token.decode("utf-8", "backslashreplace")
+                for token in self._tokens(ids)]
 
-    def _tokens(self, ids: Iterable[int]) -> list[bytes]:
+    def _tokens(self, ids: Iterable[int]) -> Iterator[bytes]:
         if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
             raise ValueError(f"ids are a list of numbers, not {ids!r}; encode() makes them from a text")
-        ids = list(ids)
         for id in ids:
             if not isinstance(id, int) or id not in self._bytes_of:
                 raise ValueError(f"{id!r} is no id of this tokenizer of {len(self)} tokens")
-        return [self._bytes_of[id] for id in ids]
+            yield self._bytes_of[id]
 
     def show(self, ids: Iterable[int], color: Optional[bool] = None) -> str:
         """Show tokens with the borders between them."""
         return show_tokens(self.tokens(ids), color)
 
-    def words(self, text: str) -> list[str]:
-        """Cut a text into words by the rules of this tokenizer."""
+    def _words(self, text: str) -> list[str]:
         parts = cut_text(text, self.special_tokens, self.rules, ())
         return [word for part in parts if isinstance(part, list) for word in part]
 
     def explain(self, text: str) -> str:
         """Show how a text is merged, step by step, as under "Training, simply"."""
         ids = []
-        for word in self.words(text):
+        for word in self._words(text):
             ids += [*self._start(word), None]       # None keeps words apart
         rows = [["id", "merge", "count", "the text after it"],
                 ["", "", "", self._spell(ids)]]
@@ -389,7 +386,7 @@ class Tokenizer:
 
         It must be byte-level BPE, like that of GPT-2, Llama 3, Qwen and many more.
 
-        Raises ValueError if the file is damaged, or its ids would be others than here.
+        Raises ValueError, with the part to blame, if it is damaged or asks for anything else.
         """
         return cls(*read_tokenizer(path))
 
@@ -589,9 +586,8 @@ def course_tokenizer() -> Tokenizer:
     Chinese      21              1.0  █████████████▎
     Hindi        38              1.0  ████████████████████████
 
-    Why 1,200 tokens? With so many, a word that comes five times or more in the stories is
-    one token, and most rarer words are two or three, so you see both. What lesson 3 learns
-    is hardly better or worse with 600 or 1,600.
+    Why 1,200 tokens? So that you see whole words (those that come five times or more) and
+    broken ones. What lesson 3 learns is hardly better or worse with 600 or 1,600.
     """
     seen, _ = corpus_stories()      # what is held out shapes no tokens
     return Tokenizer.train("\n\n".join(seen), COURSE_VOCAB_SIZE, [END_OF_TEXT])
@@ -640,11 +636,11 @@ def letters_of(token: bytes) -> str:
 # on average? For an empty text it is 0.
 #
 # 5. For an evening: write a trainer that beats byte-pair encoding. `answer_5(text, count)`
-# learns at most `count` tokens from a text and returns them as a list of bytes. The 256
-# single bytes come free. You get the stories and 256 to choose. Then `subword_tokens` of
-# lesson 1 cuts the held-out stories into your tokens. With the 256 commonest words that
-# gives 3,096, and BPE needs 2,713. A hint: BPE learns "he" to build "the", and keeps it.
-# Which tokens of `token_bytes(train_merges(text, 512))` are hardly ever used?
+# learns `count` tokens from a text, or fewer, and returns them as a list of bytes. The
+# 256 single bytes come free. It is asked for 256 tokens from the stories, and lesson 1's
+# `subword_tokens` cuts the held-out stories into yours. With the 256 commonest words that
+# makes 3,096 tokens, and with BPE 2,713. A hint: BPE learns "he" to build "the", and keeps
+# it. Which tokens of `token_bytes(train_merges(text, 512))` are hardly ever used?
 
 
 # %% On the command line
@@ -689,7 +685,7 @@ def _show_text(text: str, tokenizers: dict[str, Tokenizer]) -> None:
         ids = tokenizer.encode(text)
         costs.append((name, text, len(ids)))
         print(f"── {name}, {len(tokenizer)} tokens\n\n{show_ids(tokenizer.tokens(ids), ids)}\n")
-        broken = [word for word in tokenizer.words(text) if len(tokenizer.encode(word)) > 1]
+        broken = [word for word in tokenizer._words(text) if len(tokenizer.encode(word)) > 1]
         for word in dict.fromkeys(broken):
             too_long = f"{visible(word[:20])}… is too long to explain"
             print(too_long if len(word) > 40 else tokenizer.explain(word), end="\n\n")
