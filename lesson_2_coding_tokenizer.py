@@ -5,29 +5,28 @@ before it read its first word. That is why a chatbot that writes poems can fail 
 a word backwards, and why the same sentence costs more in Hindi than in English. Here
 you write the program that decides it: byte-pair encoding (BPE).
 
-Start with bytes, the 256 numbers that text is stored as. Find the two neighbours that
-stand side by side most often, make the pair one new token, and do it again. After a few
-hundred rounds the common words are whole, and the rare ones still in pieces. Here are
-three rounds (· is a space):
+Text is stored as bytes, numbers from 0 to 255, and these are the first 256 tokens. Find
+the two tokens that stand side by side most often, make the pair one new token, and do it
+again. After a few hundred rounds the common words are whole, and the rare ones are still
+in pieces. Here are three rounds (· is a space):
 
              t|h|e|·|c|a|t|·|a|n|d|·|t|h|e|·|h|a|t|·|a|n|d|·|t|h|e|·|m|a|t
     a + t    t|h|e|·|c|at|·|a|n|d|·|t|h|e|·|h|at|·|a|n|d|·|t|h|e|·|m|at
     h + e    t|he|·|c|at|·|a|n|d|·|t|he|·|h|at|·|a|n|d|·|t|he|·|m|at
     t + he   the|·|c|at|·|a|n|d|·|the|·|h|at|·|a|n|d|·|the|·|m|at
 
-(Several pairs tie at three times. Below you will see who wins a tie, and why no merge goes
-from one word into the next.) These three merges cut any other text into tokens, each with
-its number, its id:
+Several pairs occur three times. Below you will see which one comes first, and why no
+merge goes from one word into the next. With these three merges you can cut any text
+into tokens. Each token has a number, its id:
 
 >>> tokenizer = Tokenizer.train("the cat and the hat and the mat", 256 + 3)
 >>> ids = tokenizer.encode("the bat")
 >>> print(tokenizer.show(ids), ids)
 the|·|b|at [258, 32, 98, 256]
 
-Philip Gage invented it in 1994, to compress files. Sennrich, Haddow and Birch brought
-it to machine translation in 2016, where it merged characters, and GPT-2 brought it back
-to bytes in 2019. What you write here is the real thing: it opens Qwen2.5's tokenizer
-and gives the same ids, and the tokenizers that you train open in Hugging Face.
+Philip Gage invented this in 1994, to compress files. Sennrich, Haddow and Birch brought
+it to machine translation in 2016, with characters, and GPT-2 back to bytes in 2019. What
+you write here is the real thing: it opens Qwen2.5's tokenizer and gives the same ids.
 """
 
 import heapq
@@ -43,7 +42,7 @@ from typing import Iterable, Iterator, Optional, Union
 sys.path.append(os.path.dirname(sys.argv[0]))
 from stage import bar, progress, read_text, run_lesson, show_ids, show_tokens, table, visible
 from formats import (GPT2_PATTERN, Pair, Rules, byte_letters, check_names, compile_pattern, cut_out, cut_text,
-                     letters_to_bytes, read_tokenizer, write_tokenizer)
+                     read_tokenizer, write_tokenizer)
 from lesson_1_tokens import CORPUS, CUTTERS, corpus_stories, subword_tokens
 
 END_OF_TEXT = "<|endoftext|>"
@@ -58,35 +57,26 @@ def text_to_bytes(text: str) -> bytes:
     An English letter is one byte, an accented letter two, a Chinese character three, and an
     emoji three (☀), four (🌲) or, if it is a family, eighteen and more:
 
-    >>> for text in ("e", "é", "车", "🌲"):
-    ...     print(text, list(text_to_bytes(text)))
-    e [101]
-    é [195, 169]
-    车 [232, 189, 166]
-    🌲 [240, 159, 140, 178]
+    >>> [list(text_to_bytes(character)) for character in "eé车🌲"]
+    [[101], [195, 169], [232, 189, 166], [240, 159, 140, 178]]
 
     Why not start with characters? There are more than a hundred thousand of them, and one
-    that the training text lacks would be <UNK>. But 256 tokens, one for each byte, can
-    write anything that anybody will ever type. There is no <UNK> any more.
+    that the training text lacks would be <UNK>. With a token for each of the 256 bytes you
+    can write anything that anybody will ever type. There is no <UNK> any more.
 
-    Bytes are not characters: someone has to say which bytes mean what. One copy of this
-    course's slides was read in the encoding of old Macintoshes, and had ËΩ¶ for 车:
+    Bytes only mean something if you know the encoding. One copy of this course's slides
+    was read in the encoding of old Macintoshes, and had ËΩ¶ for 车:
 
     >>> "ËΩ¶".encode("mac_roman").decode("utf-8")
     '车'
 
     Raises ValueError for a text that can't be written as UTF-8.
     """
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        place = error.start
-        raise ValueError(f"the text has a lone surrogate at {place}") from None
+    return text.encode("utf-8")
 
 
 # %% Count and merge
-# All of byte-pair encoding is two small steps: count the pairs of neighbours, and replace
-# a pair by a new token.
+# Byte-pair encoding is two small steps, again and again: count the pairs, and merge one.
 
 def count_pairs(ids: list[int]) -> Counter[Pair]:
     """Count how often each pair of neighbours occurs.
@@ -105,14 +95,12 @@ def merge_pair(ids: list[int], pair: Pair, new_id: int) -> list[int]:
     >>> merge_pair([1, 1, 1], (1, 1), 99)
     [99, 1]
     """
-    merged, position = [], 0
-    while position < len(ids):
-        if tuple(ids[position:position + 2]) == pair:
-            merged.append(new_id)
-            position += 2
+    merged = []
+    for id in ids:
+        if merged and (merged[-1], id) == pair:
+            merged[-1] = new_id
         else:
-            merged.append(ids[position])
-            position += 1
+            merged.append(id)
     return merged
 
 
@@ -123,7 +111,7 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
 
     Without the cut, this course's stories would make tokens of "in the ", ". The " and
     ", and the ". A model would have to learn what "the" means again and again, once for
-    each token that it hides in. And "in the sky" would look nothing like "in a sky".
+    each of these tokens. And "in the sky" would look nothing like "in a sky".
 
     A pattern says what a word is. This one is GPT-2's. It reads like this:
 
@@ -131,13 +119,13 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
          ?\p{L}+                   letters, with one space before them, if any
          ?\p{N}+                   digits, in the same way
          ?[^\s\p{L}\p{N}]+         other signs, in the same way
-        \s+(?!\S)|\s+              spaces; the last one is left for the next word
+        \s+(?!\S)|\s+              spaces, but the last one goes with the next word
 
     >>> print(show_tokens(split_words("The dog's 2 cars,  车!")))
     The|·dog|'s|·2|·cars|,|·|·车|!
 
-    So a full stop, which in lesson 1 was a part of the word before it, is now a word of its
-    own. What a pattern does not match stays between the words, and so nothing is lost.
+    In lesson 1 a full stop was a part of the word before it. Now it is a word of its own.
+    If a pattern leaves something out, that becomes a word, too, so that nothing is lost.
 
     Raises ValueError for a pattern that can't be turned into one of Python's.
     """
@@ -151,14 +139,14 @@ def split_words(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
 def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
     """Train BPE: find the most frequent pair, merge it, repeat. That is all.
 
-    It returns all that a tokenizer learns: its merges, the first one first.
+    The merges, in their order, are all that a tokenizer learns:
 
     >>> text = "low low lower lowest"
     >>> train_merges_simply(text, 256 + 3)
     {(108, 111): 256, (256, 119): 257, (32, 257): 258}
 
-    Here are the first five, with how often each pair stood in the text, and what became of
-    the text. (`Tokenizer` comes below; here it only draws.)
+    Here are the first five, with the count of each pair and the text after the merge.
+    (`Tokenizer` comes below. Here it only draws.)
 
     >>> print(Tokenizer(train_merges_simply(text, 256 + 5)).explain(text))
     id      merge  count  the text after it
@@ -169,15 +157,9 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
     259  ·low + e      2  low|·low|·lowe|r|·lowe|s|t
     260     s + t      1  low|·low|·lowe|r|·lowe|st
 
-    On a tie, the pair with the lower ids wins. At first "lo" and "ow" both occur four
-    times, and l is 108, o is 111. In the last line every pair occurs once: s is 115, and
-    " lowe" is 259. "low" became one token before " low" did, as it starts the text, too.
-
-    `vocab_size` is the size of the vocabulary, with the 256 bytes. Training ends sooner
-    if there is no pair left. Here every word has become one token:
-
-    >>> len(train_merges_simply(text, 1000))
-    7
+    On a tie, the pair with the lower ids comes first. At first "lo" and "ow" both occur
+    four times, but l is 108 and o is 111. `vocab_size` is the size of the vocabulary, with
+    the 256 bytes. Training ends sooner if every word is one token, so that no pair is left.
     """
     words = [list(text_to_bytes(word)) for word in split_words(text)]
     merges = {}
@@ -187,6 +169,7 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
             counts.update(count_pairs(word))
         if not counts:
             break
+        # The largest count first, and on a tie the lower ids.
         pair = min(counts, key=lambda pair: (-counts[pair], pair))
         merges[pair] = new_id
         words = [merge_pair(word, pair, new_id) for word in words]
@@ -196,16 +179,6 @@ def train_merges_simply(text: str, vocab_size: int) -> dict[Pair, int]:
 # %% Encoding, simply
 # Now a text comes that nobody has seen before. Which tokens is it made of?
 
-def first_pair(ids: list[int], merges: dict[Pair, int]) -> Optional[Pair]:
-    """Of the pairs that can be merged, find the one that was learned first.
-
-    >>> first_pair([1, 2, 3], {(2, 3): 256, (1, 2): 257})
-    (2, 3)
-    """
-    pairs = [pair for pair in zip(ids, ids[1:]) if pair in merges]
-    return min(pairs, key=merges.get, default=None)
-
-
 def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     """Turn a text into ids: do to each word what training did, in the same order.
 
@@ -214,7 +187,7 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     >>> print(Tokenizer(merges).show(ids), ids)
     s|low|,|·|s|low|e|r [115, 257, 44, 32, 115, 257, 101, 114]
 
-    A character takes as many tokens as it has bytes, until training meets it often enough:
+    A character takes a token for each of its bytes, until training has met it often enough:
 
     >>> merges = train_merges_simply("é\\n车\\n🌲\\n" * 3, 300)
     >>> for text in ("é", "车", "🌲"):
@@ -223,31 +196,27 @@ def encode_simply(text: str, merges: dict[Pair, int]) -> list[int]:
     车 [232, 189, 166] -> [260]
     🌲 [240, 159, 140, 178] -> [261]
 
-    Lesson 1 took the longest piece that fits, then the next. Why not here? The tokenizer of
-    this course (`course_tokenizer`, below) knows the tokens " it", "self" and " its". The
-    longest piece leads astray:
+    Lesson 1 took the longest piece that fits, then the next. Why not here? Look at a text
+    about a hen. Its first merges make "he", "hen", " t", " hen" and " the", in this order:
 
-    >>> merges = course_tokenizer().merges
-    >>> pieces = Tokenizer(merges).tokens(range(256 + len(merges)))
-    >>> print(show_tokens(subword_tokens(" itself", pieces)))
-    ·its|e|lf
-    >>> print(Tokenizer(merges).show(encode_simply(" itself", merges)))
-    ·it|self
+    >>> text = "hen then hen the the hen"
+    >>> merges = train_merges_simply(text, 256 + 5)
+    >>> print(Tokenizer(merges).show(encode_simply(text, merges)))
+    hen|·t|hen|·hen|·the|·the|·hen
+    >>> pieces = Tokenizer(merges).tokens(merges.values())
+    >>> print(show_tokens(subword_tokens(" then", pieces)))
+    ·the|n
 
-    The model minds. In all of the text that it learned from, this word was " it" and
-    "self". The other cut is three ids that it has never met in a row. So whoever cuts a
-    text has to cut it as the training text was cut: by the merges, in their order.
-
-    And no word is unknown. In lesson 1 " runned" was <UNK> as a word, and with four pieces
-    chosen by hand it fell into letters. With pieces found by counting, it is:
-
-    >>> print(Tokenizer(merges).show(encode_simply(" runned", merges)))
-    ·run|n|ed
+    Training made "hen" before " the", and so it cut " then" into " t" and "hen". That is
+    what a model learns from. It never sees " the" and "n" in a row, and would not know what
+    they mean. So a text has to be cut as training cut it: by the merges, in their order.
     """
     ids = []
     for word in split_words(text):
         word_ids = list(text_to_bytes(word))
-        while pair := first_pair(word_ids, merges):
+        # Of the pairs that have a merge, take the one that was learned first.
+        while pairs := count_pairs(word_ids).keys() & merges.keys():
+            pair = min(pairs, key=merges.get)
             word_ids = merge_pair(word_ids, pair, merges[pair])
         ids += word_ids
     return ids
@@ -274,11 +243,10 @@ def decode_simply(ids: list[int], merges: dict[Pair, int]) -> str:
     Any text comes back as it was. But a model may write any ids, and a token may end in the
     middle of a character. Bytes that are not valid UTF-8 are shown as �:
 
-    >>> ids = encode_simply("a 车", {})
-    >>> ids
-    [97, 32, 232, 189, 166]
-    >>> decode_simply(ids, {}), decode_simply(ids[:-1], {})
-    ('a 车', 'a �')
+    >>> decode_simply([97, 32, 232, 189, 166], {})
+    'a 车'
+    >>> decode_simply([97, 32, 232, 189], {})
+    'a �'
     """
     tokens = token_bytes(merges)
     return b"".join(tokens[id] for id in ids).decode("utf-8", errors="replace")
@@ -289,25 +257,26 @@ def decode_simply(ids: list[int], merges: dict[Pair, int]) -> str:
 class Tokenizer:
     """Text to ids and back: the merges, and what else a real tokenizer has.
 
-    `vocabulary` maps each token, written as bytes, to its id. `rules` is what a file such as
-    Qwen2.5's asks for besides. Special tokens are added by hand. They stand for what is not text, such as the end of a document.
+    Special tokens stand for what is not text, such as the end of a document. They are added
+    by hand. `vocabulary` has the id of every token, written as bytes. A tokenizer from a
+    file brings ids of its own (`learned`) and `rules`, such as the pattern for words.
     """
 
     def __init__(self, merges: dict[Pair, int], special_tokens: Optional[dict[str, int]] = None,
-                 vocabulary: Optional[dict[bytes, int]] = None, rules: Rules = Rules()):
+                 learned: Optional[dict[bytes, int]] = None, rules: Rules = Rules()):
         self.merges, self.rules = merges, rules
         self.special_tokens = special_tokens or {}
         self.first_ids = list(rules.first_ids)      # they belong before a text
-        tokens = token_bytes(merges) if vocabulary is None else {}
-        self._learned = vocabulary or {tokens[id]: id for id in tokens}
-        self._bytes_of = {id: token for token, id in self._learned.items()}
-        self.vocabulary = dict(self._learned)
+        if learned is None:
+            learned = {token: id for id, token in token_bytes(merges).items()}
+        self._learned = learned
+        self._bytes_of = {id: token for token, id in learned.items()}
         for name, id in self.special_tokens.items():
-            self.vocabulary[text_to_bytes(name)] = id
             self._bytes_of[id] = text_to_bytes(name)
+        self.vocabulary = {token: id for id, token in self._bytes_of.items()}
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self._word_ids = lru_cache(maxsize=200_000)(self._encode_word)
-        check_names(self.special_tokens, self._learned)
+        check_names(self.special_tokens, learned)
 
     def __repr__(self) -> str:
         return f"<Tokenizer: {len(self):,} tokens>"
@@ -317,13 +286,13 @@ class Tokenizer:
 
     @classmethod
     def train(cls, text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> "Tokenizer":
-        """Learn at most `vocab_size` tokens from a text, with the bytes and the special tokens.
+        """Learn a vocabulary of at most `vocab_size` tokens from a text.
 
-        Raises ValueError if vocab_size leaves no room for the bytes.
+        Raises ValueError if the bytes and the special tokens alone are more than that.
         """
-        if isinstance(special_tokens, str) or "" in special_tokens:
-            raise ValueError("special_tokens is a list of strings, none empty")
         names = list(dict.fromkeys(special_tokens))
+        if isinstance(special_tokens, str) or "" in names:
+            raise ValueError("special_tokens is a list of strings, none empty")
         merges = train_merges(text, vocab_size, names)
         return cls(merges, dict(zip(names, count(256 + len(merges)))))
 
@@ -335,16 +304,11 @@ class Tokenizer:
         is plain text, thirteen bytes, unless you allow it: by a set of tokens, or by "all".
 
         >>> tokenizer = Tokenizer.train("the then them the", 259, [END_OF_TEXT])
-        >>> tokenizer.vocabulary[b"the"], tokenizer.vocabulary[b"<|endoftext|>"]
-        (257, 258)
         >>> tokenizer.encode("the<|endoftext|>", allowed_special="all")
         [257, 258]
         >>> len(tokenizer.encode("the<|endoftext|>"))
         14
-
-        Raises ValueError for a text that can't be written as UTF-8.
         """
-        text_to_bytes(text)
         ids = []
         parts = cut_text(text, self.special_tokens, self.rules, allowed_special)
         for part in parts:
@@ -364,199 +328,169 @@ class Tokenizer:
             return [self._learned[data]]
         return [self._learned[bytes([byte])] for byte in data]
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """Turn ids back into bytes.
-
-        Raises ValueError for what is not an id of this tokenizer.
-        """
-        return b"".join(self._tokens(ids))
-
     def decode(self, ids: Iterable[int]) -> str:
         """Turn ids back into text; bytes that are not valid UTF-8 become �."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
-    def _tokens(self, ids: Iterable[int]) -> list[bytes]:
-        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
-            raise ValueError(f"ids are a list of numbers, not {ids!r}; encode() makes them from a text")
-        ids = list(ids)
-        for id in ids:
-            if not isinstance(id, int) or id not in self._bytes_of:
-                raise ValueError(f"{id!r} is no id of this tokenizer of {len(self)} tokens")
-        return [self._bytes_of[id] for id in ids]
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Turn ids back into bytes. What is not an id of this tokenizer is a ValueError."""
+        return b"".join(self._tokens(ids))
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         r"""Spell the token of each id; bytes that are not a whole character look like \xe8."""
-        tokens = self._tokens(ids)
-        return [token.decode("utf-8", "backslashreplace") for token in tokens]
+        return [token.decode("utf-8", "backslashreplace")
+                for token in self._tokens(ids)]
+
+    def _tokens(self, ids: Iterable[int]) -> Iterator[bytes]:
+        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+            raise ValueError(f"ids are a list of numbers, not {ids!r}; encode() makes them from a text")
+        for id in ids:
+            if not isinstance(id, int) or id not in self._bytes_of:
+                raise ValueError(f"{id!r} is no id of this tokenizer of {len(self)} tokens")
+            yield self._bytes_of[id]
 
     def show(self, ids: Iterable[int], color: Optional[bool] = None) -> str:
         """Show tokens with the borders between them."""
         return show_tokens(self.tokens(ids), color)
 
-    def _spell(self, ids: Iterable[Optional[int]], between: str = "|") -> str:
-        return between.join(map(visible, self.tokens(id for id in ids if id is not None)))
-
-    def _words(self, text: str) -> Iterator[str]:
-        for part in cut_text(text, self.special_tokens, self.rules, ()):
-            yield from part if isinstance(part, list) else []
+    def _words(self, text: str) -> list[str]:
+        parts = cut_text(text, self.special_tokens, self.rules, ())
+        return [word for part in parts if isinstance(part, list) for word in part]
 
     def explain(self, text: str) -> str:
         """Show how a text is merged, step by step, as under "Training, simply"."""
-        ids, rows = [], [["id", "merge", "count", "the text after it"]]
+        ids = []
         for word in self._words(text):
-            ids += [*self._start(word), None]       # which keeps words apart
-        rows.append(["", "", "", self._spell(ids)])
-        while pair := first_pair(ids, self._ranks):
+            ids += [*self._start(word), None]       # None keeps words apart
+        rows = [["id", "merge", "count", "the text after it"],
+                ["", "", "", self._spell(ids)]]
+        while pairs := count_pairs(ids).keys() & self._ranks.keys():
+            pair = min(pairs, key=self._ranks.get)
             times, new_id = count_pairs(ids)[pair], self.merges[pair]
             ids = merge_pair(ids, pair, new_id)
             merge = self._spell(pair, " + ")
             rows.append([new_id, merge, times, self._spell(ids)])
         return table(rows)
 
+    def _spell(self, ids: Iterable[Optional[int]], between: str = "|") -> str:
+        return between.join(map(visible, self.tokens(id for id in ids if id is not None)))
+
     def save(self, path: Union[str, Path]) -> None:
         """Write the tokenizer as a tokenizer.json, which Hugging Face `tokenizers` opens."""
-        parts = self.merges, self.special_tokens, self._learned, self.rules
-        write_tokenizer(path, *parts)
+        write_tokenizer(path, self.merges, self.special_tokens,
+                        self._learned, self.rules)
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> "Tokenizer":
         """Open a tokenizer.json: one that was saved here, or that of a real LLM.
 
-        It must be byte-level BPE, like that of GPT-2, Llama 3, Qwen and many more. `encode`
-        gives the ids of the text itself; `first_ids` are those that belong before it.
+        It must be byte-level BPE, like that of GPT-2, Llama 3, Qwen and many more.
 
-        Raises ValueError, with the part that is to blame, for a file that is damaged or
-        asks for something that would give other ids here.
+        Raises ValueError, with the part to blame, if it is damaged or asks for anything else.
         """
         return cls(*read_tokenizer(path))
 
 
-# %% The same, fast: training
+# %% The same, fast
 
 def train_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> dict[Pair, int]:
     """Train BPE on a text: the same merges as `train_merges_simply`, much sooner.
+
+    The simple trainer reads the whole text again for every merge. Three ideas save that. A
+    word that comes a thousand times is kept once, with its count. After a merge, only the
+    words that hold the pair are counted again. And a heap, a list that always has its
+    smallest entry in front, hands out the most frequent pair: its counts are negative.
 
     >>> text = read_text(CORPUS)[:5000]
     >>> train_merges(text, 300) == train_merges_simply(text, 300)
     True
 
-    Raises ValueError if vocab_size is below 256, for the bytes are always there.
+    Raises ValueError if the bytes and the special tokens alone are more than vocab_size.
     """
     return dict(zip(learn_merges(text, vocab_size, special_tokens), count(256)))
 
 
 def learn_merges(text: str, vocab_size: int, special_tokens: Iterable[str] = ()) -> dict[Pair, int]:
-    """Learn the pairs to merge, in order, each with its count at that moment.
-
-    The simple trainer reads the whole text again for every merge. Three ideas save that. A
-    word that comes a thousand times is kept once, with its count. After a merge, only the
-    words that hold the pair are counted again. And a heap, a list that always has its
-    smallest entry in front, hands out the most frequent pair: counts are kept negative.
-    """
+    """The pairs to merge, in the order in which they are learned, each with its count at that moment."""
     names = frozenset(special_tokens)
     if vocab_size < 256 + len(names):
         raise ValueError("the vocabulary is too small: it has to hold the 256 bytes and the special tokens")
-    words, counts = _count_words(text, names)
-    pair_counts, holders, learned = defaultdict(int), defaultdict(set), {}
-    for place, word in enumerate(words):
-        for pair in map(add, word, word[1:]):
-            pair_counts[pair] += counts[place]
-            holders[pair].add(place)
-    heap = [(-times, pair) for pair, times in pair_counts.items()]
-    heapq.heapify(heap)
+    words = changed = _count_words(text, names)
+    holders, counts, heap, learned = defaultdict(set), defaultdict(int), [], {}
     end = min(vocab_size - len(names), 256 + sum(map(len, words)))      # a merge makes a word shorter
     for new_id in progress(range(256, end), "learning merges"):
-        pair = _pop_best(heap, pair_counts)
-        if pair is None:
+        for pair, change in _count_pairs(changed, holders).items():
+            counts[pair] += change
+            if change and counts[pair]:
+                heapq.heappush(heap, (-counts[pair], pair))
+        while heap and -heap[0][0] != counts[heap[0][1]]:
+            heapq.heappop(heap)     # its count has changed since it was put there
+        if not heap:
             break
-        learned[ord(pair[0]), ord(pair[1])] = pair_counts[pair]
-        for changed in _replace_pair(pair, chr(new_id), words, counts, pair_counts, holders):
-            heapq.heappush(heap, (-pair_counts[changed], changed))
+        pair = heap[0][1]
+        learned[ord(pair[0]), ord(pair[1])] = counts[pair]
+        gone = {word: -words.pop(word) for word in holders.pop(pair) if word in words}
+        made = {word.replace(pair, chr(new_id)): -times for word, times in gone.items()}
+        words.update(made)
+        changed = {**gone, **made}
     return learned
 
 
-def _count_words(text: str, special_tokens: frozenset[str]) -> tuple[list[str], list[int]]:
+def _count_words(text: str, special_tokens: frozenset[str]) -> dict[str, int]:
     """The distinct words and their counts. Each character of a word is a token: so far, a byte."""
     parts = cut_out(text, special_tokens)[::2]      # nothing is learned across a special token
     word_counts = Counter(chain.from_iterable(map(split_words, parts)))
-    return [text_to_bytes(word).decode("latin-1") for word in word_counts], list(word_counts.values())
+    return {text_to_bytes(word).decode("latin-1"): times for word, times in word_counts.items()}
 
 
-def _pop_best(heap: list[tuple[int, str]], pair_counts: dict[str, int]) -> Optional[str]:
-    while heap:
-        times, pair = heapq.heappop(heap)
-        if times == -pair_counts[pair]:     # or else it has changed since it was put there
-            return pair
-    return None
+def _count_pairs(words: dict[str, int], holders: dict[str, set[str]]) -> dict[str, int]:
+    """Count the pairs in words, less than zero times in a word that is gone, and note which words hold them."""
+    counts = defaultdict(int)
+    for word, times in words.items():
+        for pair in map(add, word, word[1:]):
+            counts[pair] += times
+            if times > 0:
+                holders[pair].add(word)
+    return counts
 
-
-def _replace_pair(pair: str, new: str, words: list[str], counts: list[int], pair_counts: dict[str, int],
-                  holders: dict[str, set[int]]) -> list[str]:
-    """Merge a pair in the words that hold it; which pairs are now more or less frequent?"""
-    changes = defaultdict(int)
-    for place in holders.pop(pair):
-        old_word = words[place]
-        words[place] = new_word = old_word.replace(pair, new)
-        for gone in map(add, old_word, old_word[1:]):
-            changes[gone] -= counts[place]
-        for made in map(add, new_word, new_word[1:]):
-            changes[made] += counts[place]
-            if new in made:
-                holders[made].add(place)
-    for changed, change in changes.items():
-        pair_counts[changed] += change
-    return [changed for changed, change in changes.items() if change and pair_counts[changed]]
-
-
-# %% The same, fast: encoding
 
 def merge_all(ids: list[int], merges: dict[Pair, int], ranks: dict[Pair, int]) -> list[int]:
-    """Do all the merges of a word in n log n steps; `ranks` has the place of each merge.
+    """Do all the merges of a word of n bytes in n log n steps; `ranks` has their order.
 
-    The simple encoder looks at every pair again after each merge. Here a heap holds the rank
-    and the place of each pair that can be merged, and the tokens are a linked list, since a
-    merge makes new pairs only with the tokens before and after. A word that came before is
-    not even merged again: `Tokenizer` looks it up.
+    The simple encoder looks at every pair again after each merge. But a merge makes new
+    pairs only with the token before and the token after. So each place knows its two
+    neighbours, and a heap hands out the next pair to merge, by its rank and its place. (A
+    word that has come before is not merged again. `Tokenizer` remembers its ids.)
 
     >>> text, tokenizer = read_text(CORPUS), course_tokenizer()
     >>> tokenizer.encode(text) == encode_simply(text, tokenizer.merges)
     True
     """
-    end, heap = len(ids), []
+    heap = sorted((ranks[pair], left) for left, pair in enumerate(zip(ids, ids[1:])) if pair in ranks)
+    after, before = [*range(1, len(ids) + 1), len(ids)], list(range(-1, len(ids)))
     ids = [*ids, None]      # a border: no merge goes beyond it, at either end
-    after, before = [*range(1, end + 1), end], list(range(-1, end))
-
-    def offer(left: int) -> None:
-        rank = ranks.get((ids[left], ids[after[left]]))
-        if rank is not None:
-            heapq.heappush(heap, (rank, left))
-
-    for place in range(end):
-        offer(place)
     while heap:
         rank, left = heapq.heappop(heap)
-        pair = ids[left], ids[after[left]]
-        if ranks.get(pair) == rank:     # or else a token of the pair is gone
-            ids[left], ids[after[left]] = merges[pair], None
-            after[left] = after[after[left]]
-            before[after[left]] = left
-            offer(left)
-            offer(before[left])
+        right = after[left]
+        if ranks.get((ids[left], ids[right])) != rank:
+            continue        # a token of the pair has been merged with another one
+        ids[left], ids[right] = merges[ids[left], ids[right]], None
+        after[left] = after[right]
+        before[after[left]] = left
+        for start in (before[left], left):
+            pair = ids[start], ids[after[start]]
+            if pair in ranks:
+                heapq.heappush(heap, (ranks[pair], start))
     return [id for id in ids if id is not None]
 
 
 # %% Watch it learn
 
 def cost_bars(costs: list[tuple[str, str, int]]) -> str:
-    """Compare what texts cost: a name, the text, and how many tokens it takes.
+    """Compare what texts cost: each has a name, the text, and the number of its tokens.
 
     Bytes per token is the measure of a tokenizer. The more bytes a token stands for, the
     fewer steps a model takes for the same text, and the more text it can look back on.
-
-    >>> print(cost_bars([("letters", "The cat.", 8), ("words", "The cat.", 3)]))
-             tokens  bytes per token
-    letters       8              1.0  ████████████████████████
-    words         3              2.7  █████████
     """
     rows = [["", "tokens", "bytes per token", ""]]
     most = max(1, *(cost for _, _, cost in costs))
@@ -586,8 +520,8 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
     1024 tokens   18929              3.4  ███████
     1200 tokens   18045              3.6  ██████▊
 
-    The first hundreds of merges save most of the tokens. The last ones are of pairs that
-    occur four times in all of the text, too seldom to teach a model much about a token.
+    The first few hundred merges save the most. The last ones join pairs that come only four
+    times in the whole text, and from four examples a model learns little about a token.
     """
     counts = learn_merges(text, vocab_size, [END_OF_TEXT])
     merges = dict(zip(counts, count(256)))
@@ -598,13 +532,13 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
     print(table(rows), end="\n\n")
     spelled = token_bytes(merges)
     longest = sorted(spelled, key=lambda id: -len(spelled[id]))[:5]
-    print("The longest:", tokenizer.show(longest, False), end="\n\n")
+    print("The longest:", tokenizer.show(longest, color=False), end="\n\n")
     costs = [("256 bytes", text, len(text_to_bytes(text)))]
     for power in range(9, (len(tokenizer) - 1).bit_length() + 1):
         size = min(2 ** power, len(tokenizer))
         some = dict(list(merges.items())[:size - 257])      # and END_OF_TEXT
-        tokens = len(Tokenizer(some).encode(text))
-        costs.append((f"{size} tokens", text, tokens))
+        tokens = Tokenizer(some).encode(text)
+        costs.append((f"{size} tokens", text, len(tokens)))
     print(cost_bars(costs))
     if len(tokenizer) < vocab_size:
         print("\nThere are no more pairs: every word is one token.")
@@ -617,28 +551,30 @@ def watch_training(text: str, vocab_size: int) -> Tokenizer:
 def course_tokenizer() -> Tokenizer:
     r"""The tokenizer of this course, trained on the stories of corpus.txt.
 
-    >>> tokenizer = course_tokenizer()
-    >>> print(tokenizer.show(tokenizer.encode("The sun is shining.")))
-    The|·sun|·is|·shining|.
+    In lesson 1 " runned" was <UNK> as a word, and with four pieces chosen by hand it fell
+    into letters. Here are the pieces that counting finds:
 
-    Now for the first page of lesson 1. How many r's are in "strawberry"? You look at the
-    letters. A model gets this:
+    >>> tokenizer = course_tokenizer()
+    >>> print(tokenizer.show(tokenizer.encode(" runned")))
+    ·run|n|ed
+
+    Now for the first page of lesson 1: how many r's are in "strawberry"? You look at the
+    letters. A model gets five numbers:
 
     >>> ids = tokenizer.encode(" strawberry")
     >>> print(tokenizer.show(ids), ids)
     ·st|ra|w|ber|ry [320, 891, 119, 844, 815]
 
-    Nothing in the number 844 tells of an r. A model can only have learned by heart how each
-    of its tokens is spelled. And to spell the word backwards, it is no help to turn the
-    tokens round. The right answer has other tokens altogether:
+    The number 844 does not say that there is an r in "ber". A model has to learn by heart
+    how each token is spelled. To write the word backwards, it is not enough to reverse the
+    tokens. The right answer has quite different ones:
 
     >>> backwards = tokenizer.encode("yrrebwarts")
     >>> print(tokenizer.decode(reversed(ids)), tokenizer.show(backwards))
     ryberwra st y|r|re|b|w|ar|t|s
 
-    Why do some languages cost more? A pair must be frequent to be merged. This tokenizer
-    has met English, a little Chinese and nothing else; the big ones have met more English
-    than Hindi, too.
+    Why do some languages cost more? Only frequent pairs become tokens. This tokenizer has
+    read English and a little Chinese. The big ones, too, have read more English than Hindi.
 
     >>> skies = {"English": "The sky is blue.", "German": "Der Himmel ist blau.",
     ...          "Chinese": "天空是蓝色的。", "Hindi": "आसमान नीला है।"}
@@ -650,49 +586,35 @@ def course_tokenizer() -> Tokenizer:
     Chinese      21              1.0  █████████████▎
     Hindi        38              1.0  ████████████████████████
 
-    Why 1,200 tokens? That is a choice. A word that the stories have five times or more is
-    one token, and most of the rarer ones are two or three, so you see both. What lesson 3
-    learns is hardly better or worse with 600 or 1,600. And 3,000 are not to be had, because
-    every word is one token before that:
-
-    >>> seen, held_out = corpus_stories()
-    >>> len(Tokenizer.train("\n\n".join(seen), 3000, [END_OF_TEXT]))
-    2254
+    Why 1,200 tokens? So that you see whole words (those that come five times or more) and
+    broken ones. What lesson 3 learns is hardly better or worse with 600 or 1,600.
     """
     seen, _ = corpus_stories()      # what is held out shapes no tokens
-    text = "\n\n".join(seen)
-    return Tokenizer.train(text, COURSE_VOCAB_SIZE, [END_OF_TEXT])
+    return Tokenizer.train("\n\n".join(seen), COURSE_VOCAB_SIZE, [END_OF_TEXT])
 
 
 # %% tokenizer.json: everybody's tokenizers
-# In tokenizer.json a tokenizer keeps its vocabulary, its merges, and a few rules such as the
-# pattern for words. Open the file of a real LLM, and our program is its tokenizer. (The file
-# is read in formats.py, which refuses what would change the ids in silence.)
+# A real LLM comes with a file, tokenizer.json. It holds the vocabulary, the merges, and a few
+# rules such as the pattern for words. Open it, and our program is the tokenizer of that LLM.
+# (formats.py reads the file, and refuses it if it asks for anything that would give other ids.)
 
 def letters_of(token: bytes) -> str:
     r"""Write a token as a tokenizer.json does: with one letter for each byte.
 
     JSON is text, and not all bytes are text. So GPT-2 gave every byte a letter that can be
-    printed. 188 bytes have a letter of their own. The other 68, such as the space and the
-    newline, get the characters from number 256 on. That is why a space is written Ġ:
+    printed. For 188 bytes it is the character with the same number. The other 68, such as
+    the space and the newline, get the characters from number 256 on. So a space is Ġ:
 
     >>> letters_of(b" the\n"), letters_of(text_to_bytes(" 车"))
     ('ĠtheĊ', 'Ġè½¦')
-    >>> letters_to_bytes("Ġè½¦").decode("utf-8")
-    ' 车'
 
-    So this is what one sees in such a file as its "vocab"; its "merges" begin with "a t":
-
-    >>> tokenizer = Tokenizer.train("the cat and the hat", 256 + 4)
-    >>> {letters_of(tokenizer.decode_bytes([id])): id for id in range(256, 260)}
-    {'at': 256, 'he': 257, 'the': 258, 'Ġa': 259}
-
-    Qwen2.5's has 151,665 tokens. Get the file from Hugging Face, and compare:
+    In the file, "vocab" has an id for every token, and "merges" lists the pairs in the
+    order of training, such as "Ġ t". Get Qwen2.5's from Hugging Face, and compare:
 
         python3 lesson_2_coding_tokenizer.py "The cat" --tokenizer tokenizer.json
 
-    Now any text is a row of ids. But what does a model do with a number such as 844? It looks
-    up a vector for it: that is lesson 3.
+    Now you can turn any text into ids. But what does a model do with a number such as 844?
+    It looks up a vector for it. That is lesson 3.
     """
     return "".join(byte_letters()[byte] for byte in token)
 
@@ -714,12 +636,11 @@ def letters_of(token: bytes) -> str:
 # on average? For an empty text it is 0.
 #
 # 5. For an evening: write a trainer that beats byte-pair encoding. `answer_5(text, count)`
-# learns at most `count` tokens from a text, and returns a list of bytes; the 256 single
-# bytes come free. It is asked for 256 tokens from the stories. Then lesson 1's
-# `subword_tokens` cuts the held-out stories into yours. The 256 commonest words would
-# make 3,096 tokens of them, and BPE makes 2,713. To start with: BPE learns "he" to build
-# "the" from it, and keeps it. Which of its tokens are hardly ever used?
-# `token_bytes(train_merges(text, 512))` has them all.
+# learns `count` tokens from a text, or fewer, and returns them as a list of bytes. The
+# 256 single bytes come free. It is asked for 256 tokens from the stories, and lesson 1's
+# `subword_tokens` cuts the held-out stories into yours. With the 256 commonest words that
+# makes 3,096 tokens, and with BPE 2,713. A hint: BPE learns "he" to build "the", and keeps
+# it. Which tokens of `token_bytes(train_merges(text, 512))` are hardly ever used?
 
 
 # %% On the command line
@@ -736,8 +657,6 @@ for example: python3 lesson_2_coding_tokenizer.py "The cat is sleeping."
 def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Optional[str] = None,
          vocab_size: Optional[int] = None, save: Optional[str] = None) -> None:
     """Train or open a tokenizer, save it, and show a text with it, as far as each is asked for."""
-    if vocab_size is not None and train is None:
-        raise ValueError("--vocab-size goes with --train")
     if tokenizer is not None and text is None and save is None:
         raise ValueError("a text is missing, to see as tokens")
     if save is not None and not Path(save).absolute().parent.is_dir():
@@ -746,6 +665,8 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Opt
     if train is not None:
         size = COURSE_VOCAB_SIZE if vocab_size is None else vocab_size
         known["your own"] = watch_training(read_text(train), size)
+    elif vocab_size is not None:
+        raise ValueError("--vocab-size goes with --train")
     if tokenizer is not None:
         known[Path(tokenizer).name] = Tokenizer.load(tokenizer)
     if train is None:
@@ -764,12 +685,10 @@ def _show_text(text: str, tokenizers: dict[str, Tokenizer]) -> None:
         ids = tokenizer.encode(text)
         costs.append((name, text, len(ids)))
         print(f"── {name}, {len(tokenizer)} tokens\n\n{show_ids(tokenizer.tokens(ids), ids)}\n")
-        for word in dict.fromkeys(tokenizer._words(text)):
-            is_broken = len(tokenizer._word_ids(word)) > 1
-            if is_broken and len(word) > 40:
-                print(f"{word[:20]}… is too long to explain\n")
-            elif is_broken:
-                print(tokenizer.explain(word) + "\n")
+        broken = [word for word in tokenizer._words(text) if len(tokenizer.encode(word)) > 1]
+        for word in dict.fromkeys(broken):
+            too_long = f"{visible(word[:20])}… is too long to explain"
+            print(too_long if len(word) > 40 else tokenizer.explain(word), end="\n\n")
     print(cost_bars(costs))
 
 
