@@ -36,9 +36,8 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
-from formats import (Tensor, check_folder, checked_metadata, checksum_of, code_of, find_embeddings,
-                     kept_or_trained, load_together, read_safetensors, save_together,
-                     write_safetensors, write_whole)
+from formats import (Tensor, check_folder, checksum_of, code_of, find_embeddings, kept_or_trained, load_together,
+                     read_safetensors, read_tensors, save_together, write_safetensors, write_whole)
 from lesson_1_tokens import CORPUS, UNKNOWN, build_vocabulary, corpus_stories, split_stories, tokens_to_ids
 from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer,
                                        split_words, text_to_bytes)
@@ -83,9 +82,8 @@ def dot(a: Vector, b: Vector) -> float:
     4
 
     It is large when both vectors are large in the same places. The slides give a dog and a
-    cat three numbers each: fluffiness, willingness to save your life, and gratefulness. Who
-    should be near when you fall into a lake, where only the second number counts? And who on
-    the sofa, where only fluffiness does?
+    cat three numbers each: fluffiness, willingness to save your life, and gratefulness. If
+    you fall into a lake, only the second one counts; on the sofa, only the first.
 
     >>> dog, cat = [0.42, 0.97, 0.95], [0.73, 0.04, 0.01]
     >>> dot([0, 1, 0], dog), dot([0, 1, 0], cat)        # in the lake
@@ -99,8 +97,7 @@ def dot(a: Vector, b: Vector) -> float:
     Raises ValueError for vectors of different lengths.
     """
     if len(a) != len(b):
-        raise ValueError(f"these vectors have {len(a)} and {len(b)} numbers; "
-                         "both need the same")
+        raise ValueError(f"these vectors have {len(a)} and {len(b)} numbers; both need the same")
     return sum(map(mul, a, b))
 
 
@@ -124,10 +121,7 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
 
     >>> [cosine_similarity([1, 0], other) for other in ([3, 0], [0, 5], [-2, 0])]
     [1.0, 0.0, -1.0]
-
-    And the two arrows of the picture:
-
-    >>> cosine = cosine_similarity([2, 1], [1, 2])
+    >>> cosine = cosine_similarity([2, 1], [1, 2])      # the arrows of the picture
     >>> round(cosine, 3), round(math.degrees(math.acos(cosine)))
     (0.8, 37)
 
@@ -168,12 +162,11 @@ def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int,
 # The model of this course has one vector of 64 numbers for each of its 1,200 tokens. How it
 # learned them comes later. First look at what it found.
 
-def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
-                 k: int = 8) -> str:
+def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], k: int = 8) -> str:
     """For each token of a text, the tokens whose vectors point most nearly its way.
 
     You saw it for " blue" at the beginning. (Mind the space: " dog" is one token, but "dog"
-    is three, d, o and g.) Here are some words more, without the bars:
+    is three, d, o and g.) Here are more words, without the bars:
 
     >>> tokenizer, model = course_model()
     >>> for word in "dog mother girl red run walk".split():
@@ -195,11 +188,9 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
     for id in dict.fromkeys(tokenizer.encode(text)):
         cells = [[tokenizer.show([id], False), "training never met it"]]
         if any(matrix[id]):
-            rows = progress(matrix, f"comparing {len(matrix)} vectors")
-            found = nearest(matrix[id], rows, len(matrix))
-            found = [pair for pair in found if pair[0] in known][:k + 1]
-            cells = [[tokenizer.show([near], False), f"{cosine:.3f}",
-                      bar(cosine)] for near, cosine in found]
+            found = nearest(matrix[id], progress(matrix, f"comparing {len(matrix)} vectors"), len(matrix))
+            cells = [[tokenizer.show([near], False), f"{cosine:.3f}", bar(cosine)]
+                     for near, cosine in found if near in known][:k + 1]
         tables.append(table(cells))
     return "\n\n".join(tables)
 
@@ -214,30 +205,26 @@ def principal_components(matrix: Matrix, count: int = 2) -> Matrix:
     >>> [round(number, 2) for number in principal_components(rows)[0]]
     [0.9, 0.44]
 
-    How is the line found? Begin at the middle of all rows, with an arrow in any direction.
-    Its dot product with each row says how far along the arrow the row lies, below 0 if
-    behind. Add up all rows, each times that number, and scale the sum to length 1: this is
-    the next arrow. After many rounds it points where the rows spread most. Then take that
-    direction out of all rows, and begin again: this finds the next axis. (Pearson's idea,
-    of 1901. The method is called power iteration.)
+    Begin at the middle of all rows, with any arrow. Its dot product with a row says how far
+    along the arrow the row lies, below 0 if behind. Add up all rows, each times that number:
+    this is the next arrow. After many rounds it points where the rows spread most. For the
+    next axis do the same, at a right angle to those found. (Pearson's idea, of 1901. The
+    method is called power iteration.)
     """
     middle = [sum(column) / len(matrix) for column in zip(*matrix)]
     rows = [move(row, middle, 1) for row in matrix]
-    tiny = 1e-9 * sum(dot(row, row) for row in rows)
+    tiny = 1e-9 * sum(dot(row, row) for row in rows) or 1.0
     axes, rng = [], random.Random(0)
     for _ in range(count):
         axis = [rng.gauss(0, 1) for _ in middle]
-        for other in axes:
-            axis = move(axis, other, dot(axis, other))
         for _ in range(100):
-            axis = unit(axis)
             shares = [dot(row, axis) for row in rows]
             pulled = [dot(shares, column) for column in zip(*rows)]
-            if length(pulled) <= tiny:
-                break       # no spread is left: any direction does
-            axis = pulled
-        axes.append(unit(axis))
-        rows = [move(row, axes[-1], dot(row, axes[-1])) for row in rows]
+            axis = move(pulled, axis, -tiny)        # so never quite zero
+            for other in axes:
+                axis = move(axis, other, dot(axis, other))      # at a right angle to the others
+            axis = unit(axis)
+        axes.append(axis)
     return axes
 
 
@@ -290,11 +277,9 @@ def map_points(words: str, tokenizer: Tokenizer, matrix: Matrix) -> dict[str, Ve
         if ids and any(matrix[ids[0]]):
             vectors[word] = matrix[ids[0]]
     if len(vectors) < 2:
-        raise ValueError("a map needs two words or more that are one token, "
-                         "and that training has met")
+        raise ValueError("a map needs two words or more that are one token, and that training has met")
     axes = principal_components(list(vectors.values()))
-    return {word: [dot(vector, axis) for axis in axes]
-            for word, vector in vectors.items()}
+    return {word: [dot(vector, axis) for axis in axes] for word, vector in vectors.items()}
 
 
 # %% How LLMs use vector embeddings
@@ -316,26 +301,18 @@ def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
     >>> ids, lookup(SLIDE_MATRIX, ids)[1]
     ([0, 1, 2], [0.84, 0.01, 0.31, 0.03])
 
-    That is all that happens at the entrance of an LLM. Textbooks write it as a
-    multiplication: a vector of zeros with a single 1 ("one-hot"), times the matrix. It adds
-    up all the rows, each times 0, and one times 1, so that row comes out:
-
-    >>> one_hot = [0, 1, 0, 0, 0, 0, 0]
-    >>> [dot(one_hot, column) for column in zip(*SLIDE_MATRIX)] == SLIDE_MATRIX[1]
-    True
-
-    It is the same, but nobody computes it that way: frameworks look the row up.
+    That is all that happens at the entrance of an LLM. (Textbooks write it as a product: a
+    vector of zeros with a single 1, "one-hot", times the matrix. The result is the same,
+    but nobody multiplies by all those zeros: frameworks look the row up.)
 
     A token has one vector, whatever stands around it: the bank of a river and the bank with
-    the money share theirs. It takes the layers of a transformer (lesson 5) to tell them
-    apart.
+    the money share theirs. It takes a transformer (lesson 5) to tell them apart.
 
     Raises ValueError for an id that has no row.
     """
     for id in ids:
         if not (isinstance(id, int) and 0 <= id < len(matrix)):
-            raise ValueError(f"there is no row {id!r} in a matrix of "
-                             f"{len(matrix)} rows, which are counted from 0")
+            raise ValueError(f"there is no row {id!r} in a matrix of {len(matrix)} rows, which are counted from 0")
     return [matrix[id] for id in ids]
 
 
@@ -350,21 +327,16 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
     >>> ids = ids_of_words("The car is fast, and the car is red.", vocabulary)
     >>> ids
     [0, 1, 2, 3, 4, 0, 1, 2, 5]
-
-    So nine vectors are plucked. The slide prints eleven: the one for "the" is missing, and
-    three are too many.
-
     >>> len(ids), len(lookup(SLIDE_MATRIX, ids))
     (9, 9)
 
-    And "the" shares id 0 with "The" only because case does not count here. A tokenizer that
-    keeps spaces, capitals and the comma as they are makes ten tokens of the sentence, and
-    needs a row for " the" as well.
+    So nine vectors are plucked. The slide prints eleven: the one for "the" is missing, and
+    three are too many. And "the" shares id 0 with "The" only because case does not count
+    here. A tokenizer that keeps spaces, capitals and the comma as they are makes ten tokens
+    of the sentence, and needs a row for " the" as well.
     """
-    lower_case = {word if word == UNKNOWN else word.lower(): id
-                  for word, id in vocabulary.items()}
+    lower_case = {word if word == UNKNOWN else word.lower(): id for word, id in vocabulary.items()}
     return tokens_to_ids(sentence.lower().split(), lower_case)
-
 
 # %% Summary: trying to predict the next token
 # Where do the vectors come from? From a game: read a text, and before each token guess what
@@ -413,13 +385,9 @@ def move(vector: Vector, other: Vector, distance: float, keep: float = 1.0) -> V
     >>> move([1.0, 2.0], [0.5, -0.5], 2)
     [0.0, 3.0]
 
-    With `keep` below 1 the vector shrinks a little first. So the model slowly forgets what
-    it met only once.
+    With `keep` below 1 it shrinks a little first, and so forgets what it met only once.
     """
     return [keep * x - distance * y for x, y in zip(vector, other)]
-
-
-PAIRS_FROM = 2      # a pair of tokens that was met so often gets a vector
 
 
 class EmbeddingModel:
@@ -463,12 +431,10 @@ class EmbeddingModel:
         self.metadata = {"made_by": MADE_BY}
 
     def __repr__(self) -> str:
-        tokens, half = len(self.outputs), len(self.outputs[0])
-        return f"<EmbeddingModel: {tokens:,} tokens, {2 * half} dimensions>"
+        return f"<EmbeddingModel: {len(self.outputs):,} tokens, {2 * len(self.outputs[0])} dimensions>"
 
     @classmethod
-    def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (),
-                  seed: int = 0) -> "EmbeddingModel":
+    def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (), seed: int = 0) -> "EmbeddingModel":
         """A model that has learned nothing but how common each token is in `ids`.
 
         The first halves are 0, and the second ones small random numbers. If both were 0,
@@ -479,14 +445,13 @@ class EmbeddingModel:
         """
         half, rng, every = dimensions // 2, random.Random(seed), range(vocab_size)
         ids = ids or every
-        counts, pairs = Counter(ids), Counter(zip(ids, ids[1:])).items()
+        counts, pairs = Counter(ids), Counter(zip(ids, ids[1:]))
         small = [[rng.gauss(0, 0.2) for _ in range(half)] for _ in every]
         return cls(
             inputs=[[0.0] * half for _ in every],
             outputs=[small[id] if id in counts else [0.0] * half for id in every],
             biases=[math.log((counts[id] + 0.5) / len(ids)) for id in every],
-            pairs={pair: [0.0] * half for pair, count in pairs
-                   if count >= PAIRS_FROM})
+            pairs={pair: [0.0] * half for pair, count in pairs.items() if count >= 2})
 
     @property
     def embeddings(self) -> Matrix:
@@ -504,8 +469,7 @@ class EmbeddingModel:
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the token after `ids`."""
         guess = self.guess(ids)
-        return [dot(guess, row) + bias
-                for row, bias in zip(self.outputs, self.biases)]
+        return [dot(guess, row) + bias for row, bias in zip(self.outputs, self.biases)]
 
     def step(self, ids: list[int], right: int, rate: float, keep: float = 1.0,
              stands_for: Optional[dict[int, float]] = None) -> None:
@@ -566,13 +530,12 @@ class EmbeddingModel:
 
     def save(self, path: Union[str, Path]) -> None:
         """Write the model as a .safetensors file, which NumPy and PyTorch can open, too."""
-        tokens, half = len(self.outputs), len(self.outputs[0])
-        count, flat = len(self.pairs), chain.from_iterable
+        tokens, half, flat = len(self.outputs), len(self.outputs[0]), chain.from_iterable
         write_safetensors(path, {
             "embeddings": ("F64", (tokens, 2 * half), flat(self.embeddings)),
             "biases": ("F64", (tokens,), self.biases),
-            "pairs": ("I32", (count, 2), flat(self.pairs)),
-            "pair_vectors": ("F64", (count, half), flat(self.pairs.values())),
+            "pairs": ("I32", (len(self.pairs), 2), flat(self.pairs)),
+            "pair_vectors": ("F64", (len(self.pairs), half), flat(self.pairs.values())),
         }, self.metadata)
 
     @classmethod
@@ -581,26 +544,15 @@ class EmbeddingModel:
 
         Raises ValueError for a file that is damaged or that holds something else.
         """
-        metadata, tensors = checked_metadata(path), read_safetensors(path)
-        half = _check_shapes(path, tensors)
-        rows, pairs = list(tensors["embeddings"]), map(tuple, tensors["pairs"])
+        metadata, sizes, tensors = read_tensors(path, {
+            "embeddings": ("V", "D"), "biases": ("V",), "pairs": ("P", 2), "pair_vectors": ("P", "D/2")})
+        half, rows, pairs = sizes["D/2"], list(tensors["embeddings"]), list(map(tuple, tensors["pairs"]))
+        if sizes["D"] != 2 * half or not all(0 <= id < sizes["V"] for id in chain.from_iterable(pairs)):
+            raise ValueError(f"{path} holds no model of this lesson")
         model = cls([row[:half] for row in rows], [row[half:] for row in rows],
-                    [bias for bias, in tensors["biases"]],
-                    dict(zip(pairs, tensors["pair_vectors"])))
+                    [bias for bias, in tensors["biases"]], dict(zip(pairs, tensors["pair_vectors"])))
         model.metadata.update(metadata)
         return model
-
-
-def _check_shapes(path: Union[str, Path], tensors: dict[str, Tensor]) -> int:
-    """Refuse tensors that are no model of this lesson; else return half of its dimensions."""
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    tokens, dimensions = (*shapes.get("embeddings", ()), 0, 0)[:2]
-    count, half = len(tensors.get("pairs", ())), dimensions // 2
-    fits = half and shapes == {"embeddings": (tokens, 2 * half), "biases": (tokens,), "pairs": (count, 2),
-                               "pair_vectors": (count, half)}
-    if not fits or not all(type(id) is int and 0 <= id < tokens for pair in tensors["pairs"] for id in pair):
-        raise ValueError(f"{path} holds no model of this lesson: its tensors have other names, shapes or ids")
-    return half
 
 
 # %% Summary: reading, failing, updating
@@ -611,15 +563,14 @@ SHRINK = 0.02   # how much of a vector is forgotten in a step, times the rate
 
 def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: int = 4,
                 drawn: int = 10, seed: int = 0,
-                watch: Callable[[int, EmbeddingModel], Any] = lambda number, model: None
-                ) -> EmbeddingModel:
+                watch: Callable[[int, EmbeddingModel], Any] = lambda number, model: None) -> EmbeddingModel:
     """Learn a model from a text, given as ids: a step for each token, a few times over.
 
-    `dimensions` are the numbers of a vector. More of them can tell more apart, and cost
-    more time. `passes` is how often the text is read. More passes learn these stories by
-    heart, not the language. To be quick, a step looks at the right token and `drawn` others
-    drawn at random, or at all tokens for 0. The same `seed` gives the same model. `watch` is called with 0 and the
-    untrained model, and after each pass with its number and the model.
+    `dimensions` are the numbers of a vector: more can tell more apart, and cost more time.
+    `passes` is how often the text is read: more learn these stories by heart, not the
+    language. A step looks at the right token and `drawn` others, drawn at random to be
+    quick, or at all tokens for 0. The same `seed` gives the same model. `watch` is called
+    with 0 and the untrained model, and after each pass with its number and the model.
 
     The rate falls to 0 on the way. So the last steps only settle what the first have found.
 
@@ -641,8 +592,7 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
         for place in progress(places, f"pass {number} of {passes}"):
             left -= 1 / passes / len(places)
             context, right = ids[max(0, place - 2):place], ids[place]
-            model.step(context, right, RATE * left, 1 - RATE * left * SHRINK,
-                       draw(context[-1], right))
+            model.step(context, right, RATE * left, 1 - RATE * left * SHRINK, draw(context[-1], right))
         if not math.isfinite(sum(model.biases) + sum(map(sum, model.outputs))):
             raise ValueError(f"it has run away; a RATE of {RATE} is too high")
         watch(number, model)
@@ -665,12 +615,10 @@ def story_ids(tokenizer: Tokenizer, stories: Iterable[str]) -> list[int]:
     '<|endoftext|>The dog ran.<|endoftext|>The end.<|endoftext|>'
     """
     end = tokenizer.encode(END_OF_TEXT, allowed_special="all")
-    return end + [id for story in stories
-                  for id in tokenizer.encode(story) + end]
+    return end + [id for story in stories for id in tokenizer.encode(story) + end]
 
 
-def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str],
-                  every: int = 1) -> float:
+def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str], every: int = 1) -> float:
     """The loss on some stories: bits of surprise for each byte of them.
 
     Per byte, so that models with other tokens can be compared. `every` looks at one token
@@ -690,8 +638,7 @@ def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str
         raise ValueError("there are no stories to measure the loss on")
     rows = [story_ids(tokenizer, [story]) for story in stories]
     places = [(ids, place) for ids in rows for place in range(1, len(ids))]
-    losses = [bits(softmax(model.logits(ids[:place]))[ids[place]])
-              for ids, place in places[::every]]
+    losses = [bits(softmax(model.logits(ids[:place]))[ids[place]]) for ids, place in places[::every]]
     size = len(text_to_bytes("\n\n".join([*stories, ""])))
     return sum(losses) / len(losses) * len(places) / size
 
@@ -731,54 +678,39 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
     ids, size, record = story_ids(tokenizer, seen), len(tokenizer), []
     if passes is None:
         passes = 4 if len(ids) < 100_000 else 2     # a long text needs fewer
+    _check_training(ids, size, dimensions, passes)
+    start = time.perf_counter()
+    train_model(ids[:1000], size, dimensions, passes=1)     # to see how long it takes
+    seconds = (time.perf_counter() - start) * passes * len(ids) / len(ids[:1000])
+    print(f"{len(ids):,} tokens, {passes} passes: this takes about {seconds:.0f} seconds", file=sys.stderr)
 
     def watch(number: int, model: EmbeddingModel) -> None:
         record.append(_report(number, model, tokenizer, ids, seen, held_out))
         print(record[-1], file=sys.stderr)
 
-    _say_how_long(ids, size, dimensions, passes)
     model = train_model(ids, size, dimensions, passes, watch=watch)
     model.metadata["record"] = "\n".join(record)
     return tokenizer, model
 
 
-def _say_how_long(ids: list[int], vocab_size: int, dimensions: int, passes: int) -> None:
-    _check_training(ids, vocab_size, dimensions, passes)
-    start = time.perf_counter()
-    train_model(ids[:1000], vocab_size, dimensions, passes=1)
-    seconds = (time.perf_counter() - start) * passes * len(ids) / len(ids[:1000])
-    print(f"{len(ids):,} tokens, {passes} passes: this takes about {seconds:.0f} seconds", file=sys.stderr)
-
-
 def _report(number: int, model: EmbeddingModel, tokenizer: Tokenizer, ids: list[int],
             seen: list[str], held_out: list[str]) -> str:
     """What a model can do after a pass: its loss, the neighbours of a word, and a text that it writes."""
-    when, every = f"after pass {number}" if number else "before training", 1 + len(ids) // 560
-    in_seen, in_held_out = (bits_per_byte(model, tokenizer, stories[:len(held_out)], every)
-                            for stories in (seen, held_out))
-    word = _watched_word(tokenizer, ids)
+    when = f"after pass {number}" if number else "before training"
+    losses = [bits_per_byte(model, tokenizer, stories[:len(held_out)], every=1 + len(ids) // 560)
+              for stories in (seen, held_out)]
+    counts = Counter(ids)
+    words = [id for id in counts if tokenizer.decode([id]) == " dog"] or [
+        id for id in counts if re.fullmatch(r" ?[^\W\d_]{5,}", tokenizer.decode([id]))]
+    word = max(words or counts, key=lambda id: (counts[id], -id))
     near = [tokenizer.decode([id]) for id, _ in nearest(model.embeddings[word], model.embeddings, 6)]
-    return (f"{when}: {in_seen:.2f} bits per byte on the seen stories, "
-            f"{in_held_out:.2f} on the held-out ones\n"
-            f"    near{near[0]}:{''.join(near[1:])}\n    {_go_on(model, tokenizer, held_out[0])}")
-
-
-def _watched_word(tokenizer: Tokenizer, ids: list[int]) -> int:
-    """The token whose neighbours one watches: " dog", or else the commonest one of five letters or more."""
-    dog, counts = tokenizer.encode(" dog"), Counter(ids)
-    if len(dog) == 1 and counts[dog[0]]:
-        return dog[0]
-    long = [id for id in counts if re.fullmatch(r" ?[^\W\d_]{5,}", tokenizer.decode([id]))]
-    return max(long or counts, key=lambda id: (counts[id], -id))
-
-
-def _go_on(model: EmbeddingModel, tokenizer: Tokenizer, text: str) -> str:
-    """Go on from the first three tokens of a text, mostly with likely ones, until the story ends."""
-    ids, rng, end = tokenizer.encode(text)[:3], random.Random(5), tokenizer.encode(END_OF_TEXT, "all")
-    while len(ids) < 17 and ids[-1:] != end:
-        shares = softmax([2 * logit for logit in model.logits(ids)])
-        ids += rng.choices(range(len(shares)), shares)
-    return " ".join(tokenizer.decode(ids).replace("\ufffd", "").replace(END_OF_TEXT, "").split())
+    text, rng, end = tokenizer.encode(held_out[0])[:3], random.Random(5), ids[:1]
+    while len(text) < 17 and text[-1:] != end:
+        shares = softmax([2 * logit for logit in model.logits(text)])     # mostly likely ones
+        text += rng.choices(range(len(shares)), shares)
+    written = tokenizer.decode(text).replace("\ufffd", "").replace(END_OF_TEXT, "")
+    return (f"{when}: {losses[0]:.2f} bits per byte on the seen stories, {losses[1]:.2f} on the held-out ones\n"
+            f"    near{near[0]}:{''.join(near[1:])}\n    {' '.join(written.split())}")
 
 
 # %% The same, fast: a few candidates instead of all
@@ -793,9 +725,10 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
     hardest to tell from the right one, and half from anywhere in the text. The right token
     is put among them, and treated like the others. Each stands for the times that it is
     there, divided by the times that one would expect it from drawing. So a token that is
-    drawn in one step of ten stands for ten. The step adds the logarithm of that number to the logit, and is the same otherwise. This
-    is sampled softmax (Bengio and Senécal 2003; Jean et al. 2015). The more are drawn, the
-    nearer it is to the exact step. Already ten teach the model what all would teach it:
+    drawn in one step of ten stands for ten. The step adds the logarithm of that number to
+    the logit, and is the same otherwise. This is sampled softmax (Bengio and Senécal 2003;
+    Jean et al. 2015). The more are drawn, the nearer it is to the exact step. Already ten
+    teach the model what all would teach it:
 
     >>> text = list(b"the dog ran. the cat sat. ") * 20
     >>> def likely_after_the(drawn):
@@ -846,23 +779,13 @@ def header_of(path: Union[str, Path]) -> dict:
 
     The first offset is where the tensor begins, counted from the end of the header. The
     second is one past its last byte. A real file of a gigabyte looks just like that, and
-    nobody reads it whole. `read_safetensors` checks the header and fetches a row when you
-    ask for it:
+    nobody reads it whole: `read_safetensors` fetches a row when you ask for it.
 
     >>> read_safetensors(path)["m"].row(1)
     [3.0, 4.0]
-
-    The model of this course is such a file as well:
-
-    >>> tokenizer, model = course_model()
-    >>> model.save(path)
-    >>> for name, tensor in read_safetensors(path).items():
-    ...     print(f"{name:12} {tensor.dtype} {tensor.shape}")
-    embeddings   F64 (1200, 64)
-    biases       F64 (1200,)
-    pairs        I32 (2565, 2)
-    pair_vectors F64 (2565, 32)
     >>> folder.cleanup()
+
+    The model of this course is such a file as well. It stands in the folder model/.
     """
     read_safetensors(path)      # refuses what is no such file, or damaged
     with open(path, "rb") as file:
@@ -894,13 +817,13 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     >>> len(tokenizer) == len(model.embeddings)
     True
 
-    The model gives each token a score, as every LLM does. Lesson 4 makes text of scores.
+    The model gives each token a score, as every LLM does. Lesson 4 makes text of scores:
+    python3 lesson_4_sampling.py
     """
     def train() -> tuple[Tokenizer, EmbeddingModel]:
         print("training on corpus.txt, which is done once:", file=sys.stderr)
         return learn(*corpus_stories())
-    recipe = _fingerprint()
-    return kept_or_trained(MODEL_FOLDER, recipe, load_model, train, save_model)
+    return kept_or_trained(MODEL_FOLDER, _fingerprint(), load_model, train, save_model)
 
 
 def _fingerprint() -> str:
@@ -910,18 +833,12 @@ def _fingerprint() -> str:
 
 
 def save_model(folder: Union[str, Path], tokenizer: Tokenizer, model: EmbeddingModel) -> None:
-    """Save both in a folder, as tokenizer.json and model.safetensors, for lesson 4 to open.
-
-    Raises ValueError if it has such files that this lesson did not write: they stay as they are.
-    """
+    """Save both in a folder, for lesson 4; raises ValueError rather than touch what others wrote there."""
     save_together(folder, tokenizer, model)
 
 
 def load_model(folder: Union[str, Path]) -> tuple[Tokenizer, EmbeddingModel]:
-    """Open a tokenizer and its model from a folder.
-
-    Raises ValueError if one is damaged, or if they do not belong together.
-    """
+    """Open both from a folder; raises ValueError if one is damaged, or if they don't belong together."""
     return load_together(folder, Tokenizer.load, EmbeddingModel.load)
 
 

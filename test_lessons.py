@@ -838,15 +838,6 @@ def test_the_same_seed_gives_the_same_file(tmp_path):
     assert first == second != other
 
 
-def test_the_model_has_learned_the_sky(course):
-    tokenizer, model = course
-    probabilities = three.softmax(model.logits(tokenizer.encode(PROMPT)))
-    ranked = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)
-    words = [tokenizer.decode([id]) for id in ranked[:10]]
-    assert words[0] == " blue" and " clear" in words
-    assert probabilities[tokenizer.encode(" apple")[0]] < 0.001
-
-
 class Trigram:
     """Kneser and Ney's trigram, interpolated: how often three tokens, two and one were met, each discounted."""
 
@@ -881,29 +872,6 @@ def test_the_model_beats_a_trigram_and_the_compressors_on_stories_it_has_not_see
     seen, held_out = ("\n\n".join([*stories, ""]).encode() for stories in (seen, held_out))
     for compress in (zlib.compress, lzma.compress, bz2.compress):
         assert loss < 8 * (len(compress(seen + held_out)) - len(compress(seen))) / len(held_out)
-
-
-def test_the_record_of_the_training_shows_that_it_learned(course):
-    record = course[1].metadata["record"]
-    rows = re.findall(r"(.+): (.+) bits .* stories, (.+) on .*\n    near dog:.*\n    (.+)", record)
-    assert [row[0] for row in rows] == ["before training", *(f"after pass {number}" for number in range(1, 5))]
-    for before, after in zip(rows, rows[1:]):
-        assert float(after[1]) < float(before[1]) and float(after[2]) < float(before[2]) and after[3] != before[3]
-
-
-def test_neighbours_are_of_the_same_kind(course):
-    kinds = {**three.KINDS, "verbs": "run walk sit play stay sleep read stand go come jump fly talk get move"}
-    kinds = [{*kind.split(), *more.split()} for kind, more in zip(kinds.values(), (
-        "owl sheep dogs cats horses birds", "child uncle cousin painter neighbor friend king", "brown gold",
-        "park forest road town field yard barn farm city", "bike plane", ""))]
-    (tokenizer, model), good = course, 0
-    for word in ("dog cat fox horse bird red blue green white boy girl mother teacher house school garden "
-                 "train boat run walk").split():
-        id, = tokenizer.encode(" " + word)
-        found = three.nearest(model.embeddings[id], model.embeddings, 6)
-        near = {tokenizer.decode([other]).strip() for other, _ in found}
-        good += any(word in kind and (near - {word}) & kind for kind in kinds)
-    assert good >= 16
 
 
 def test_a_token_that_training_never_met_is_no_neighbour(course):
@@ -1062,8 +1030,7 @@ def test_an_edit_of_what_trains_trains_anew_and_a_mended_sentence_does_not(tmp_p
 
 
 def test_a_model_of_somebody_else_is_never_touched(tmp_path, course, monkeypatch, capsys):
-    entry = {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}
-    write_header(tmp_path / "model.safetensors", {"wte": entry}, b"1234")
+    formats.write_safetensors(tmp_path / "model.safetensors", {"wte": ("F32", (1, 1), [1])}, {"format": "pt"})
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     before = [file.read_bytes() for file in sorted(tmp_path.iterdir())]
     monkeypatch.setattr(three, "MODEL_FOLDER", tmp_path)
