@@ -97,7 +97,8 @@ def dot(a: Vector, b: Vector) -> float:
     Raises ValueError for vectors of different lengths.
     """
     if len(a) != len(b):
-        raise ValueError(f"these vectors have {len(a)} and {len(b)} numbers; both need the same")
+        raise ValueError(f"these vectors have {len(a)} and {len(b)} numbers; "
+                         "both need the same")
     return sum(map(mul, a, b))
 
 
@@ -188,9 +189,11 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
     for id in dict.fromkeys(tokenizer.encode(text)):
         cells = [[tokenizer.show([id], False), "training never met it"]]
         if any(matrix[id]):
-            found = nearest(matrix[id], progress(matrix, f"comparing {len(matrix)} vectors"), len(matrix))
-            cells = [[tokenizer.show([near], False), f"{cosine:.3f}", bar(cosine)]
-                     for near, cosine in found if near in known][:k + 1]
+            rows = progress(matrix, f"comparing {len(matrix)} vectors")
+            found = nearest(matrix[id], rows, len(matrix))
+            found = [pair for pair in found if pair[0] in known][:k + 1]
+            cells = [[tokenizer.show([near], False), f"{cosine:.3f}",
+                      bar(cosine)] for near, cosine in found]
         tables.append(table(cells))
     return "\n\n".join(tables)
 
@@ -220,9 +223,9 @@ def principal_components(matrix: Matrix, count: int = 2) -> Matrix:
         for _ in range(100):
             shares = [dot(row, axis) for row in rows]
             pulled = [dot(shares, column) for column in zip(*rows)]
-            axis = move(pulled, axis, -tiny)        # so never quite zero
-            for other in axes:
-                axis = move(axis, other, dot(axis, other))      # at a right angle to the others
+            axis = move(pulled, axis, -tiny)        # so it is never zero
+            for other in axes:      # at a right angle to those found
+                axis = move(axis, other, dot(axis, other))
             axis = unit(axis)
         axes.append(axis)
     return axes
@@ -277,9 +280,11 @@ def map_points(words: str, tokenizer: Tokenizer, matrix: Matrix) -> dict[str, Ve
         if ids and any(matrix[ids[0]]):
             vectors[word] = matrix[ids[0]]
     if len(vectors) < 2:
-        raise ValueError("a map needs two words or more that are one token, and that training has met")
+        raise ValueError("a map needs two words or more that are one token, "
+                         "and that training has met")
     axes = principal_components(list(vectors.values()))
-    return {word: [dot(vector, axis) for axis in axes] for word, vector in vectors.items()}
+    return {word: [dot(vector, axis) for axis in axes]
+            for word, vector in vectors.items()}
 
 
 # %% How LLMs use vector embeddings
@@ -312,7 +317,8 @@ def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
     """
     for id in ids:
         if not (isinstance(id, int) and 0 <= id < len(matrix)):
-            raise ValueError(f"there is no row {id!r} in a matrix of {len(matrix)} rows, which are counted from 0")
+            raise ValueError(f"there is no row {id!r} in a matrix of "
+                             f"{len(matrix)} rows, which are counted from 0")
     return [matrix[id] for id in ids]
 
 
@@ -335,7 +341,8 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
     here. A tokenizer that keeps spaces, capitals and the comma as they are makes ten tokens
     of the sentence, and needs a row for " the" as well.
     """
-    lower_case = {word if word == UNKNOWN else word.lower(): id for word, id in vocabulary.items()}
+    lower_case = {word if word == UNKNOWN else word.lower(): id
+                  for word, id in vocabulary.items()}
     return tokens_to_ids(sentence.lower().split(), lower_case)
 
 # %% Summary: trying to predict the next token
@@ -431,7 +438,8 @@ class EmbeddingModel:
         self.metadata = {"made_by": MADE_BY}
 
     def __repr__(self) -> str:
-        return f"<EmbeddingModel: {len(self.outputs):,} tokens, {2 * len(self.outputs[0])} dimensions>"
+        tokens, half = len(self.outputs), len(self.outputs[0])
+        return f"<EmbeddingModel: {tokens:,} tokens, {2 * half} dimensions>"
 
     @classmethod
     def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (), seed: int = 0) -> "EmbeddingModel":
@@ -451,7 +459,8 @@ class EmbeddingModel:
             inputs=[[0.0] * half for _ in every],
             outputs=[small[id] if id in counts else [0.0] * half for id in every],
             biases=[math.log((counts[id] + 0.5) / len(ids)) for id in every],
-            pairs={pair: [0.0] * half for pair, count in pairs.items() if count >= 2})
+            pairs={pair: [0.0] * half
+                   for pair, count in pairs.items() if count >= 2})
 
     @property
     def embeddings(self) -> Matrix:
@@ -469,7 +478,8 @@ class EmbeddingModel:
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the token after `ids`."""
         guess = self.guess(ids)
-        return [dot(guess, row) + bias for row, bias in zip(self.outputs, self.biases)]
+        return [dot(guess, row) + bias
+                for row, bias in zip(self.outputs, self.biases)]
 
     def step(self, ids: list[int], right: int, rate: float, keep: float = 1.0,
              stands_for: Optional[dict[int, float]] = None) -> None:
@@ -530,12 +540,13 @@ class EmbeddingModel:
 
     def save(self, path: Union[str, Path]) -> None:
         """Write the model as a .safetensors file, which NumPy and PyTorch can open, too."""
-        tokens, half, flat = len(self.outputs), len(self.outputs[0]), chain.from_iterable
+        tokens, half = len(self.outputs), len(self.outputs[0])
+        count, flat = len(self.pairs), chain.from_iterable
         write_safetensors(path, {
             "embeddings": ("F64", (tokens, 2 * half), flat(self.embeddings)),
             "biases": ("F64", (tokens,), self.biases),
-            "pairs": ("I32", (len(self.pairs), 2), flat(self.pairs)),
-            "pair_vectors": ("F64", (len(self.pairs), half), flat(self.pairs.values())),
+            "pairs": ("I32", (count, 2), flat(self.pairs)),
+            "pair_vectors": ("F64", (count, half), flat(self.pairs.values())),
         }, self.metadata)
 
     @classmethod
@@ -545,12 +556,16 @@ class EmbeddingModel:
         Raises ValueError for a file that is damaged or that holds something else.
         """
         metadata, sizes, tensors = read_tensors(path, {
-            "embeddings": ("V", "D"), "biases": ("V",), "pairs": ("P", 2), "pair_vectors": ("P", "D/2")})
-        half, rows, pairs = sizes["D/2"], list(tensors["embeddings"]), list(map(tuple, tensors["pairs"]))
-        if sizes["D"] != 2 * half or not all(0 <= id < sizes["V"] for id in chain.from_iterable(pairs)):
+            "embeddings": ("V", "D"), "biases": ("V",),
+            "pairs": ("P", 2), "pair_vectors": ("P", "D/2")})
+        half, pairs = sizes["D/2"], list(map(tuple, tensors["pairs"]))
+        ids = set(chain.from_iterable(pairs))
+        if sizes["D"] != 2 * half or not ids <= set(range(sizes["V"])):
             raise ValueError(f"{path} holds no model of this lesson")
+        rows = list(tensors["embeddings"])
         model = cls([row[:half] for row in rows], [row[half:] for row in rows],
-                    [bias for bias, in tensors["biases"]], dict(zip(pairs, tensors["pair_vectors"])))
+                    [bias for bias, in tensors["biases"]],
+                    dict(zip(pairs, tensors["pair_vectors"])))
         model.metadata.update(metadata)
         return model
 
@@ -592,7 +607,8 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
         for place in progress(places, f"pass {number} of {passes}"):
             left -= 1 / passes / len(places)
             context, right = ids[max(0, place - 2):place], ids[place]
-            model.step(context, right, RATE * left, 1 - RATE * left * SHRINK, draw(context[-1], right))
+            rate, stands_for = RATE * left, draw(context[-1], right)
+            model.step(context, right, rate, 1 - rate * SHRINK, stands_for)
         if not math.isfinite(sum(model.biases) + sum(map(sum, model.outputs))):
             raise ValueError(f"it has run away; a RATE of {RATE} is too high")
         watch(number, model)
@@ -615,7 +631,8 @@ def story_ids(tokenizer: Tokenizer, stories: Iterable[str]) -> list[int]:
     '<|endoftext|>The dog ran.<|endoftext|>The end.<|endoftext|>'
     """
     end = tokenizer.encode(END_OF_TEXT, allowed_special="all")
-    return end + [id for story in stories for id in tokenizer.encode(story) + end]
+    return end + [id for story in stories
+                  for id in tokenizer.encode(story) + end]
 
 
 def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str], every: int = 1) -> float:
@@ -638,7 +655,8 @@ def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str
         raise ValueError("there are no stories to measure the loss on")
     rows = [story_ids(tokenizer, [story]) for story in stories]
     places = [(ids, place) for ids in rows for place in range(1, len(ids))]
-    losses = [bits(softmax(model.logits(ids[:place]))[ids[place]]) for ids, place in places[::every]]
+    losses = [bits(softmax(model.logits(ids[:place]))[ids[place]])
+              for ids, place in places[::every]]
     size = len(text_to_bytes("\n\n".join([*stories, ""])))
     return sum(losses) / len(losses) * len(places) / size
 
@@ -678,11 +696,7 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
     ids, size, record = story_ids(tokenizer, seen), len(tokenizer), []
     if passes is None:
         passes = 4 if len(ids) < 100_000 else 2     # a long text needs fewer
-    _check_training(ids, size, dimensions, passes)
-    start = time.perf_counter()
-    train_model(ids[:1000], size, dimensions, passes=1)     # to see how long it takes
-    seconds = (time.perf_counter() - start) * passes * len(ids) / len(ids[:1000])
-    print(f"{len(ids):,} tokens, {passes} passes: this takes about {seconds:.0f} seconds", file=sys.stderr)
+    _say_how_long(ids, size, dimensions, passes)
 
     def watch(number: int, model: EmbeddingModel) -> None:
         record.append(_report(number, model, tokenizer, ids, seen, held_out))
@@ -691,6 +705,14 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
     model = train_model(ids, size, dimensions, passes, watch=watch)
     model.metadata["record"] = "\n".join(record)
     return tokenizer, model
+
+
+def _say_how_long(ids: list[int], vocab_size: int, dimensions: int, passes: int) -> None:
+    _check_training(ids, vocab_size, dimensions, passes)
+    start = time.perf_counter()
+    train_model(ids[:1000], vocab_size, dimensions, passes=1)
+    seconds = (time.perf_counter() - start) * passes * len(ids) / len(ids[:1000])
+    print(f"{len(ids):,} tokens, {passes} passes: this takes about {seconds:.0f} seconds", file=sys.stderr)
 
 
 def _report(number: int, model: EmbeddingModel, tokenizer: Tokenizer, ids: list[int],
@@ -823,7 +845,8 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     def train() -> tuple[Tokenizer, EmbeddingModel]:
         print("training on corpus.txt, which is done once:", file=sys.stderr)
         return learn(*corpus_stories())
-    return kept_or_trained(MODEL_FOLDER, _fingerprint(), load_model, train, save_model)
+    recipe = _fingerprint()
+    return kept_or_trained(MODEL_FOLDER, recipe, load_model, train, save_model)
 
 
 def _fingerprint() -> str:
