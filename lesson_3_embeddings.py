@@ -38,8 +38,7 @@ sys.path.append(os.path.dirname(sys.argv[0]))
 from formats import (Tensor, check_folder, checksum_of, code_of, find_embeddings, kept_or_trained,
                      load_together, read_safetensors, read_tensors, save_together, write_safetensors)
 from lesson_1_tokens import CORPUS, build_vocabulary, corpus_stories, split_stories, tokens_to_ids
-from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer,
-                                       split_words, text_to_bytes)
+from lesson_2_coding_tokenizer import COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, split_words, text_to_bytes
 from stage import HERE, bar, draw_map, principal_components, progress, read_text, run_lesson, svg_map, table
 
 Vector = list[float]
@@ -117,8 +116,7 @@ def dot(a: Vector, b: Vector) -> float:
     Raises ValueError for vectors of different lengths.
     """
     if len(a) != len(b):
-        raise ValueError(f"vectors of {len(a)} and {len(b)} numbers "
-                         "have no dot product")
+        raise ValueError(f"vectors of {len(a)} and {len(b)} numbers don't fit")
     return sum(map(mul, a, b))
 
 
@@ -169,8 +167,8 @@ def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int,
 def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], k: int = 8) -> str:
     """For each token of a text, the tokens whose vectors point most nearly its way.
 
-    You saw it for " blue" at the beginning. Here are more words, without the bars. (Mind the
-    space: " dog" is one token, but "dog" is three, d, o and g.)
+    You saw it for " blue" at the beginning. Here are more words, without the bars. (With its
+    space " dog" is one token, but "dog" is three: d, o and g.)
 
     >>> tokenizer, model = course_model()
     >>> for word in "dog mother girl red run walk".split():
@@ -277,9 +275,8 @@ def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
     [[0.84, 0.01, 0.31, 0.03], [0.23, 0.45, 0.67, 0.89]]
 
     That is all that happens at the entrance of an LLM. (Textbooks multiply the matrix by a
-    vector of zeros with a single 1, "one-hot". It gives the same row, with more work.)
-
-    A token has one vector, whatever stands around it: the bank of a river and the bank with
+    vector of zeros with a single 1, "one-hot". It gives the same row, with more work.) So a
+    token has one vector, whatever stands around it: the bank of a river and the bank with
     the money share theirs. It takes a transformer (lesson 5) to tell them apart.
 
     Raises ValueError for an id that has no row.
@@ -305,8 +302,8 @@ def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
     (9, 9)
 
     (The slide prints eleven vectors: the one for "the" is missing, and three are too many.)
-    "the" has the id of "The" only because case does not count here. A real tokenizer minds
-    spaces, capitals and the comma: it makes ten tokens, and needs a row for " the" as well.
+    But "the" has the id of "The" only if case does not count. A real tokenizer minds spaces,
+    capitals and the comma: it makes ten tokens, and needs a row for " the" as well.
     """
     return tokens_to_ids(sentence.lower().split(), vocabulary)
 
@@ -351,11 +348,10 @@ class EmbeddingModel:
 
     Each of the V tokens has one vector of D numbers, and each half of it has a job. The first
     half (`inputs`) is for the token that has just been read: a guess at what may come next.
-    The second half (`outputs`) is for the token that may come next: which guesses does it
-    fit? (With one half for both, what follows " dog" would have to be like " dog".) So the
-    score of a token is
+    The second half (`outputs`) is for a token that may come next: which guesses does it fit?
+    (With one half for both, what follows " dog" would have to be like " dog".) Its score is
 
-        logit  =  guess · second half of the token  +  its bias
+        logit  =  guess · second half  +  bias
 
     The bias is for tokens that are common anywhere. And since "not good" is more than "not"
     and "good", each pair of tokens that was met twice has a vector as well:
@@ -373,9 +369,8 @@ class EmbeddingModel:
         counting what followed each two, at its best       1.78
 
     Adding the vector of one more token is worth hardly anything. Seeing the two together is
-    worth a lot, and a transformer (lesson 5) does that for thousands. (This is a small
-    relative of the log-bilinear model of Mnih and Hinton, 2007. Counting at its best is a
-    trigram, smoothed as Kneser and Ney do it.)
+    worth more, and a transformer (lesson 5) does it for thousands. (The model is akin to the
+    log-bilinear one of Mnih and Hinton, 2007, and the counting to that of Kneser and Ney.)
     """
 
     def __init__(self, inputs: Matrix, outputs: Matrix, biases: Vector,
@@ -383,32 +378,6 @@ class EmbeddingModel:
         self.inputs, self.outputs = inputs, outputs     # V x D / 2 each
         self.biases, self.pairs = biases, pairs         # V; each D / 2
         self.metadata = {"made_by": MADE_BY}
-
-    @classmethod
-    def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (), seed: int = 0) -> "EmbeddingModel":
-        """A model that has learned nothing but how common each token is in `ids`.
-
-        The first halves are 0, and the second ones small random numbers. If both were 0,
-        nothing could ever move. A token that is not in `ids` keeps zeros.
-
-        >>> softmax(EmbeddingModel.untrained(vocab_size=4, dimensions=6).logits([0]))
-        [0.25, 0.25, 0.25, 0.25]
-        """
-        half, rng, every = dimensions // 2, random.Random(seed), range(vocab_size)
-        ids = ids or every
-        counts, pairs = Counter(ids), Counter(zip(ids, ids[1:]))
-        small = [[rng.gauss(0, 0.2) for _ in range(half)] for _ in every]
-        return cls(
-            inputs=[[0.0] * half for _ in every],
-            outputs=[small[id] if id in counts else [0.0] * half for id in every],
-            biases=[math.log((counts[id] + 0.5) / len(ids)) for id in every],
-            pairs={pair: [0.0] * half
-                   for pair, count in pairs.items() if count >= 2})
-
-    @property
-    def embeddings(self) -> Matrix:
-        """The vectors of all tokens, V x D, with both halves."""
-        return [first + second for first, second in zip(self.inputs, self.outputs)]
 
     def guess(self, ids: list[int]) -> Vector:
         """The vector that the token after `ids` should fit, D / 2 numbers."""
@@ -427,28 +396,27 @@ class EmbeddingModel:
              stands_for: Optional[dict[int, float]] = None) -> None:
         """Learn from one token: make the right one more likely, and the wrong ones less.
 
-        Here is one step with numbers that you can follow with a pencil. There are four
-        tokens. After " cat" the model guesses [1, 2], and its scores are 0, 0, 1 and 2, so
-        it expects " runs":
+        The error of a token is how much too likely it was: its probability, and for the right
+        one its probability less 1. Each second half moves along the guess: away from it if its
+        token was too likely, and else towards it. Each bias goes down by its error. And the
+        guess moves away from the second halves that were too likely, towards the right one.
+        `rate` says how far.
 
+        Follow a step with a pencil. There are four tokens, and " cat" makes the guess [1, 2].
+
+        >>> the, cat, sleeps, runs = 0, 1, 2, 3
         >>> model = EmbeddingModel(
         ...     inputs=[[0, 0], [1, 2], [0, 0], [0, 0]],
         ...     outputs=[[0, 0], [0, 0], [1, 0], [0, 1]],
         ...     biases=[0, 0, 0, 0], pairs={})
-        >>> the, cat, sleeps, runs = 0, 1, 2, 3
         >>> model.logits([cat])
         [0, 0, 1, 2]
         >>> [round(share, 2) for share in softmax(model.logits([cat]))]
         [0.08, 0.08, 0.22, 0.61]
 
-        But " sleeps" came, a surprise of 2.2 bits. The error of a token is how much too likely
-        it was: its probability, and for the right one its probability less 1.
+        So it expects " runs". But " sleeps" comes, a surprise of 2.2 bits. The errors are
 
             the 0.08     cat 0.08     sleeps 0.22 - 1 = -0.78     runs 0.61
-
-        Each second half moves along the guess, away from it if the error is above 0. Each
-        bias goes down by its error. And the guess moves away from the second halves that
-        were too likely, towards the right one. `rate` says how far:
 
         >>> model.step([cat], right=sleeps, rate=0.5)
         >>> [[round(x, 2) for x in row] for row in model.outputs]
@@ -458,7 +426,7 @@ class EmbeddingModel:
         >>> [round(share, 2) for share in softmax(model.logits([cat]))]
         [0.02, 0.02, 0.94, 0.02]
 
-        Now it would be a surprise of 0.1 bits. The errors are the slope of the loss: raise a
+        Next time it is a surprise of 0.1 bits. The errors are the slope of the loss: raise a
         logit by 0.001, and the loss (with ln for log2) grows by 0.001 times its error. To go
         down the slope, step by step, is called gradient descent. Here every token is a
         candidate. (For a few that stand for all, see `stands_for` in “The same, fast”.)
@@ -478,6 +446,29 @@ class EmbeddingModel:
         pair = tuple(ids[-2:])
         if pair in self.pairs:
             self.pairs[pair] = move(self.pairs[pair], slope, rate, keep)
+
+    @classmethod
+    def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (), seed: int = 0) -> "EmbeddingModel":
+        """A model that has learned nothing but how common each token is in `ids`.
+
+        The first halves are 0, and the second ones small random numbers. (If both were 0,
+        nothing could ever move.) A token that is not in `ids` keeps zeros.
+        """
+        half, rng, every = dimensions // 2, random.Random(seed), range(vocab_size)
+        ids = ids or every
+        counts, pairs = Counter(ids), Counter(zip(ids, ids[1:]))
+        small = [[rng.gauss(0, 0.2) for _ in range(half)] for _ in every]
+        return cls(
+            inputs=[[0.0] * half for _ in every],
+            outputs=[small[id] if id in counts else [0.0] * half for id in every],
+            biases=[math.log((counts[id] + 0.5) / len(ids)) for id in every],
+            pairs={pair: [0.0] * half
+                   for pair, count in pairs.items() if count >= 2})
+
+    @property
+    def embeddings(self) -> Matrix:
+        """The vectors of all tokens, V x D, with both halves."""
+        return [first + second for first, second in zip(self.inputs, self.outputs)]
 
     def save(self, path: Union[str, Path]) -> None:
         """Write the model as a .safetensors file, which NumPy and PyTorch can open, too."""
@@ -522,11 +513,10 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
                 watch: Callable[[int, EmbeddingModel], Any] = lambda number, model: None) -> EmbeddingModel:
     """Learn a model from a text, given as ids: a step for each token, a few times over.
 
-    `dimensions` is how many numbers a vector has: with more of them more can be told apart.
-    `passes` is how often the text is read: too often, and it is only learned by heart. A
-    step looks at the right token and `drawn` others, to be quick, or at all tokens for 0.
-    The same `seed` gives the same model. `watch` is called with 0 and the untrained model,
-    and after each pass with its number and the model.
+    `dimensions` is how many numbers a vector has, and `passes` how often the text is read:
+    too often, and it is only learned by heart. A step looks at the right token and `drawn`
+    others, to be quick, or at all tokens for 0. The same `seed` gives the same model.
+    `watch` is called with 0 and the untrained model, and after each pass with its number.
 
     The rate falls to 0 on the way. So the last steps only settle what the first have found.
 
@@ -539,8 +529,8 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
     Raises ValueError for settings or ids that can't work, and if the numbers grow without end.
     """
     if len(ids) < 2 or dimensions < 2 or dimensions % 2 or passes < 1:
-        raise ValueError("training needs two ids, an even number of dimensions and "
-                         f"a pass, not {len(ids)}, {dimensions} and {passes}")
+        raise ValueError("training needs two ids or more, a pass or more, and "
+                         "an even number of dimensions")
     rng, places, left = random.Random(seed), list(range(1, len(ids))), 1.0
     model = EmbeddingModel.untrained(vocab_size, dimensions, ids, seed)
     draw = candidate_drawer(ids, drawn, rng)
@@ -560,12 +550,7 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
 
 
 def story_ids(tokenizer: Tokenizer, stories: Iterable[str]) -> list[int]:
-    """Stories as one row of ids, with the mark for the end before, between and after them.
-
-    >>> tokenizer = course_tokenizer()
-    >>> tokenizer.decode(story_ids(tokenizer, ["The dog ran.", "The end."]))
-    '<|endoftext|>The dog ran.<|endoftext|>The end.<|endoftext|>'
-    """
+    """Stories as one row of ids, with the mark <|endoftext|> before, between and after them."""
     end = tokenizer.encode(END_OF_TEXT, allowed_special="all")
     return end + [id for story in stories
                   for id in tokenizer.encode(story) + end]
@@ -574,15 +559,14 @@ def story_ids(tokenizer: Tokenizer, stories: Iterable[str]) -> list[int]:
 def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str], every: int = 1) -> float:
     """The loss on some stories: bits of surprise for each byte of them.
 
-    Per byte, so that models with other tokens can be compared. `every` looks at one token
+    Per byte, so that models with other tokens can be compared. The file itself has 8 bits
+    per byte, and zip needs 2.6 if it has seen the other stories. `every` looks at one token
     in so many, to be quick. `model` is anything with `.logits(ids)`.
 
     >>> tokenizer, model = course_model()
     >>> seen, held_out = corpus_stories()
     >>> print(f"{bits_per_byte(model, tokenizer, held_out, every=4):.1f}")
     1.7
-
-    The file itself has 8 bits per byte. Zip, if it has seen the other stories, needs 2.6.
 
     Raises ValueError if there are no stories.
     """
@@ -601,23 +585,23 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
     """Train a tokenizer and a model, and write down what the model can do after each pass.
 
     Each time the model says what it finds near " dog" (or a common word, if there is no dog),
-    and goes on from the same three words. The record is kept with the model:
+    and goes on from the same three words. The record is kept with the model.
 
     >>> tokenizer, model = course_model()
     >>> print(model.metadata["record"])
-    before training: 2.38 bits per byte on the seen stories, 2.41 on the held-out ones
+    before training: 2.38 bits per byte on seen stories, 2.41 on held-out ones
         near dog: short oncet aboveith
         My uncle can the and it one and said, the one the of. the.
-    after pass 1: 1.72 bits per byte on the seen stories, 2.11 on the held-out ones
+    after pass 1: 1.72 bits per byte on seen stories, 2.11 on held-out ones
         near dog: father fish farmer brother You
         My uncle can see a new barn to see. "And the gate, "w
-    after pass 2: 1.48 bits per byte on the seen stories, 1.90 on the held-out ones
+    after pass 2: 1.48 bits per byte on seen stories, 1.90 on held-out ones
         near dog: doors horse boy child cat
         My uncle can read it he came from in the middle of it was as if it
-    after pass 3: 1.31 bits per byte on the seen stories, 1.77 on the held-out ones
+    after pass 3: 1.31 bits per byte on seen stories, 1.77 on held-out ones
         near dog: horses sun cat son horse
         My uncle can not run to the sea can not see her for nothing. The boy
-    after pass 4: 1.24 bits per byte on the seen stories, 1.76 on the held-out ones
+    after pass 4: 1.24 bits per byte on seen stories, 1.76 on held-out ones
         near dog: horses sun cat son horse
         My uncle can not play to stop.
 
@@ -630,23 +614,26 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
     ids, size, record = story_ids(tokenizer, seen), len(tokenizer), []
     if passes is None:
         passes = 4 if len(ids) < 100_000 else 2     # a long text needs fewer
-    start, few = time.perf_counter(), ids[:1000]
-    train_model(few, size, dimensions, min(passes, 1))
-    seconds = (time.perf_counter() - start) / len(few) * len(ids) * passes
-    print(f"{len(ids):,} tokens, {passes} passes: this takes about",
-          f"{seconds:.0f} seconds", file=sys.stderr)
+    _say_how_long(ids, size, dimensions, passes)
     watch = partial(_report, record, tokenizer, ids, seen, held_out)
     model = train_model(ids, size, dimensions, passes, watch=watch)
     model.metadata["record"] = "\n".join(record)
     return tokenizer, model
 
 
+def _say_how_long(ids: list[int], vocab_size: int, dimensions: int, passes: int) -> None:
+    start, few = time.perf_counter(), ids[:1000]
+    train_model(few, vocab_size, dimensions, min(passes, 1))
+    seconds = (time.perf_counter() - start) / len(few) * len(ids) * passes
+    print(f"{len(ids):,} tokens, {passes} passes: this takes about {seconds:.0f} seconds", file=sys.stderr)
+
+
 def _report(record: list[str], tokenizer: Tokenizer, ids: list[int], seen: list[str], held_out: list[str],
             number: int, model: EmbeddingModel) -> None:
     """Put down what a model can do after a pass: its losses, the neighbours of a word, a text it writes."""
     when = f"after pass {number}" if number else "before training"
-    few = 1 + len(ids) // 560       # one token in so many
-    losses = [bits_per_byte(model, tokenizer, stories[:len(held_out)], few) for stories in (seen, held_out)]
+    every = 1 + len(ids) // 560
+    losses = [bits_per_byte(model, tokenizer, stories[:len(held_out)], every) for stories in (seen, held_out)]
     words = {id: tokenizer.decode([id]) for id, _ in Counter(ids).most_common()}
     word = max(words, key=lambda id: (words[id] == " dog", bool(re.fullmatch(r" ?[^\W\d_]{5,}", words[id]))))
     near = [id for id, _ in nearest(model.embeddings[word], model.embeddings, 6)]
@@ -655,16 +642,16 @@ def _report(record: list[str], tokenizer: Tokenizer, ids: list[int], seen: list[
         shares = softmax([2 * logit for logit in model.logits(text)])     # mostly likely ones
         text += rng.choices(range(len(shares)), shares)
     written = tokenizer.decode(text).replace("\ufffd", "").replace(END_OF_TEXT, "")
-    record += [f"{when}: {losses[0]:.2f} bits per byte on the seen stories, {losses[1]:.2f} on the held-out ones",
+    record += [f"{when}: {losses[0]:.2f} bits per byte on seen stories, {losses[1]:.2f} on held-out ones",
                f"    near{tokenizer.decode(near[:1])}:{tokenizer.decode(near[1:])}",
                f"    {' '.join(written.split())}"]
     print(*record[-3:], sep="\n", file=sys.stderr)
 
 
 # %% The same, fast: a few candidates instead of all
-# A step for every token of the vocabulary would take minutes. It is enough to look at the
-# right token and a few others, if each of them counts for as many as it stands for: in a
-# poll that asks one voter in a hundred, each stands for a hundred.
+# To move every token of the vocabulary in every step would take minutes. A few are enough, if
+# each counts for as many as it stands for: in a poll that asks one voter in a hundred, each
+# stands for a hundred.
 
 def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable[[int, int], dict[int, float]]:
     """A function that draws the candidates of a step, and says how many each stands for.
@@ -673,9 +660,8 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
     hardest to tell from the right one, and half from anywhere in the text. The right token
     is put among them. Each stands for the times that it was drawn, divided by the times that
     one would expect: a token that is drawn in one step of ten stands for ten. The step adds
-    the logarithm of that number to the logit, and is the same otherwise. (It is called
-    sampled softmax: Bengio and Senécal 2003, Jean et al. 2015.) The more are drawn, the
-    nearer it is to the exact step. Already ten teach the model what all would teach it:
+    the logarithm of that number to the logit, and is the same otherwise. (This is sampled
+    softmax: Bengio and Senécal 2003.) Already ten teach the model what all would teach it:
 
     >>> text = list(b"the dog ran. the cat sat. ") * 20
     >>> def likely_after_the(drawn):
@@ -704,7 +690,7 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
 # says of each tensor its type, its shape, and where it begins and ends. Then come the numbers.
 
 def header_of(path: Union[str, Path]) -> dict:
-    """Read the header of a safetensors file. Here it is done with a matrix of 2 x 2 numbers:
+    """Read the header of a safetensors file. Try it with a matrix of 2 x 2 numbers.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -731,10 +717,9 @@ def header_of(path: Union[str, Path]) -> dict:
 
 # %% Swap vector embeddings: the model of this course
 # The slides swap vectors under one tokenizer. It works if both were trained for the same ids.
-# (In an LLM the layers that were trained on these vectors have to come along.) Nothing in a
-# row says which token it is for: under another tokenizer every token gets the vector of some
-# other one. Only the number of rows may tell. There is one for each token, or a few more, to
-# make the number a round one: Qwen2.5 has 271 more, GPT-2 and Llama 3 none.
+# (In an LLM the layers that were trained on the vectors have to come along.) No row says which
+# token it is for: under another tokenizer every token gets the vector of some other one. Only
+# the number of rows may tell, one for each token. (Qwen2.5 has 271 more, to round it up.)
 
 MODEL_FOLDER = HERE / "model"
 
@@ -744,17 +729,16 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     """The tokenizer and the model of this course: from the folder model/, or trained now.
 
     Training takes about twenty seconds. It is done once, and again if corpus.txt changes or
-    the code of lessons 1 to 3, but not for another word in a docstring. A damaged file is
-    reported and made anew. If the folder can't be written to, nothing is kept.
+    the code of lessons 1 to 3, though not for a mended docstring, or if a file is damaged.
+    If the folder can't be written to, nothing is kept.
 
     >>> tokenizer, model = course_model()
     >>> len(tokenizer) == len(model.embeddings)
     True
 
-    The model gives each token a score, as every LLM does. Lesson 4 makes text of scores:
-    python3 lesson_4_sampling.py
+    The model gives each token a score. Lesson 4 makes text of the scores.
     """
-    def train() -> tuple[Tokenizer, EmbeddingModel]:
+    def train():
         print("training on corpus.txt, which is done once:", file=sys.stderr)
         return learn(*corpus_stories())
     return kept_or_trained(MODEL_FOLDER, _fingerprint(), load_model, train,
@@ -768,7 +752,7 @@ def _fingerprint() -> str:
 
 
 def load_model(folder: Union[str, Path]) -> tuple[Tokenizer, EmbeddingModel]:
-    """Open both from a folder; raises ValueError if one is damaged, or if they don't belong together."""
+    """Open both from a folder. Damaged ones, or two that don't belong together, are a ValueError."""
     return load_together(folder, Tokenizer.load, EmbeddingModel.load)
 
 
