@@ -86,12 +86,12 @@ def unit(vector: Vector) -> Vector:
 
 
 def move(vector: Vector, other: Vector, distance: float, keep: float = 1.0) -> Vector:
-    """Move the end of one arrow against another: all that learning will ever do to a vector.
+    """Move the end of one arrow against another: all that learning ever does to a vector.
 
     >>> move([1.0, 2.0], [0.5, -0.5], 2)
     [0.0, 3.0]
-
-    With `keep` below 1 the arrow shrinks a little first.
+    >>> move([1.0, 2.0], [0.5, -0.5], 2, keep=0.5)      # it shrinks first
+    [-0.5, 2.0]
     """
     return [keep * x - distance * y for x, y in zip(vector, other)]
 
@@ -155,7 +155,8 @@ def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int,
     >>> nearest([3, 4], [[0, 9], [6, 8], [0, 0], [-1, -1]], k=2)
     [(1, 1.0), (0, 0.8)]
     """
-    found = [(id, cosine_similarity(vector, row))
+    direction = unit(vector)
+    found = [(id, min(1.0, dot(direction, row) / length(row)))
              for id, row in enumerate(matrix) if any(row)]
     return sorted(found, key=lambda pair: -pair[1])[:k]
 
@@ -428,8 +429,9 @@ class EmbeddingModel:
 
         Next time it is a surprise of 0.1 bits. The errors are the slope of the loss: raise a
         logit by 0.001, and the loss (with ln for log2) grows by 0.001 times its error. To go
-        down the slope, step by step, is called gradient descent. Here every token is a
-        candidate. (For a few that stand for all, see `stands_for` in “The same, fast”.)
+        down the slope, step by step, is called gradient descent. All slopes are taken before
+        anything moves. Here every token is a candidate. (For a few that stand for all, see
+        `stands_for` in “The same, fast”.)
         """
         candidates = stands_for or dict.fromkeys(range(len(self.biases)), 1.0)
         guess, outputs = self.guess(ids), lookup(self.outputs, list(candidates))
@@ -483,10 +485,7 @@ class EmbeddingModel:
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> "EmbeddingModel":
-        """Read a model that `save` wrote.
-
-        Raises ValueError for a file that is damaged or that holds something else.
-        """
+        """Read what `save` wrote; raises ValueError if it is damaged, or something else."""
         metadata, sizes, tensors = read_tensors(path, {
             "embeddings": ("V", "D"), "biases": ("V",),
             "pairs": ("P", 2), "pair_vectors": ("P", "D/2")})
@@ -517,8 +516,7 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
     too often, and it is only learned by heart. A step looks at the right token and `drawn`
     others, to be quick, or at all tokens for 0. The same `seed` gives the same model.
     `watch` is called with 0 and the untrained model, and after each pass with its number.
-
-    The rate falls to 0 on the way. So the last steps only settle what the first have found.
+    The rate falls to 0 on the way: the last steps only settle what the first have found.
 
     >>> text = list(b"the dog ran. the cat sat. ") * 20
     >>> model = train_model(text, vocab_size=128, dimensions=8, passes=2)
@@ -638,7 +636,7 @@ def _report(record: list[str], tokenizer: Tokenizer, ids: list[int], seen: list[
     word = max(words, key=lambda id: (words[id] == " dog", bool(re.fullmatch(r" ?[^\W\d_]{5,}", words[id]))))
     near = [id for id, _ in nearest(model.embeddings[word], model.embeddings, 6)]
     text, rng = tokenizer.encode(held_out[0])[:3], random.Random(5)
-    while len(text) < 17 and text[-1] != ids[0]:        # which is the mark for the end
+    while len(text) < 17 and text[-1] != ids[0]:        # the mark for the end
         shares = softmax([2 * logit for logit in model.logits(text)])     # mostly likely ones
         text += rng.choices(range(len(shares)), shares)
     written = tokenizer.decode(text).replace("\ufffd", "").replace(END_OF_TEXT, "")
@@ -696,7 +694,7 @@ def header_of(path: Union[str, Path]) -> dict:
     >>> folder = tempfile.TemporaryDirectory()
     >>> path = folder.name + "/small.safetensors"
     >>> write_safetensors(path, {"m": ("F32", (2, 2), [1, 2, 3, 4])}, {})
-    >>> Path(path).read_bytes()[:8]     # a8 is 168: the header has 168 bytes
+    >>> Path(path).read_bytes()[:8]     # a8 is 168: so long is the header
     b'\\xa8\\x00\\x00\\x00\\x00\\x00\\x00\\x00'
     >>> header_of(path)["m"]
     {'dtype': 'F32', 'shape': [2, 2], 'data_offsets': [0, 16]}
@@ -732,10 +730,6 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     the code of lessons 1 to 3, though not for a mended docstring, or if a file is damaged.
     If the folder can't be written to, nothing is kept.
 
-    >>> tokenizer, model = course_model()
-    >>> len(tokenizer) == len(model.embeddings)
-    True
-
     The model gives each token a score. Lesson 4 makes text of the scores.
     """
     def train():
@@ -752,7 +746,7 @@ def _fingerprint() -> str:
 
 
 def load_model(folder: Union[str, Path]) -> tuple[Tokenizer, EmbeddingModel]:
-    """Open both from a folder. Damaged ones, or two that don't belong together, are a ValueError."""
+    """Open both from a folder; raises ValueError if one is damaged, or if they don't belong together."""
     return load_together(folder, Tokenizer.load, EmbeddingModel.load)
 
 

@@ -854,11 +854,13 @@ class Trigram:
 
     def logits(self, ids):
         shares = [1 / self.vocab_size] * self.vocab_size
-        for counts in filter(None, (self.after[tuple(ids[len(ids) - size:])] for size in range(3))):
-            total = sum(counts.values())
-            shares = [self.discount * len(counts) * share / total for share in shares]
-            for id, count in counts.items():
-                shares[id] += max(count - self.discount, 0) / total
+        for size in range(min(len(ids), 2) + 1):
+            counts = self.after[tuple(ids[len(ids) - size:])]
+            if counts:
+                total = sum(counts.values())
+                shares = [self.discount * len(counts) * share / total for share in shares]
+                for id, count in counts.items():
+                    shares[id] += max(count - self.discount, 0) / total
         assert math.isclose(sum(shares), 1)
         return list(map(math.log, shares))
 
