@@ -415,7 +415,7 @@ class EmbeddingModel:
         >>> [round(share, 2) for share in softmax(model.logits([cat]))]
         [0.08, 0.08, 0.22, 0.61]
 
-        So it expects " runs". But " sleeps" comes, a surprise of 2.2 bits. The errors are
+        So it expects " runs". But " sleeps" comes, a surprise of 2.2 bits. The errors:
 
             the 0.08     cat 0.08     sleeps 0.22 - 1 = -0.78     runs 0.61
 

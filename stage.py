@@ -313,12 +313,12 @@ def principal_components(matrix: Sequence[Sequence[float]]) -> list[list[float]]
     """
     columns = [[number - sum(column) / len(column) for number in column] for column in zip(*matrix)]
     spread = [[sum(map(mul, a, b)) for b in columns] for a in columns]
-    tiny = 1e-9 * sum(row[place] for place, row in enumerate(spread)) or 1.0
+    tiny = 1e-9 * sum(row[place] for place, row in enumerate(spread)) or 1.0     # so an axis is never zero
     axes, rng = [], random.Random(0)
     for _ in range(2):
         axis = [rng.gauss(0, 1) for _ in columns]
         for _ in range(100):
-            axis = [sum(map(mul, row, axis)) + tiny * number for row, number in zip(spread, axis)]  # never zero
+            axis = [sum(map(mul, row, axis)) + tiny * number for row, number in zip(spread, axis)]
             for first in axes:      # the second one stands at a right angle to the first
                 along = sum(map(mul, axis, first))
                 axis = [number - along * other for number, other in zip(axis, first)]
