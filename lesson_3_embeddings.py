@@ -450,7 +450,8 @@ class EmbeddingModel:
             self.pairs[pair] = move(self.pairs[pair], slope, rate, keep)
 
     @classmethod
-    def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (), seed: int = 0) -> "EmbeddingModel":
+    def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (),
+                  seed: int = 0) -> "EmbeddingModel":
         """A model that has learned nothing but how common each token is in `ids`.
 
         The first halves are 0, and the second ones small random numbers. (If both were 0,
@@ -651,7 +652,7 @@ def _report(record: list[str], tokenizer: Tokenizer, ids: list[int], seen: list[
 # each counts for as many as it stands for: in a poll that asks one voter in a hundred, each
 # stands for a hundred.
 
-def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable[[int, int], dict[int, float]]:
+def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable[..., dict[int, float]]:
     """A function that draws the candidates of a step, and says how many each stands for.
 
     Half of them come from the tokens that ever followed the last one, since these are
