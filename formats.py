@@ -591,6 +591,17 @@ def checked_metadata(path: Union[str, Path]) -> dict[str, str]:
     return metadata
 
 
+def read_tensors(path: Union[str, Path], shapes: dict) -> tuple[dict, dict, dict]:
+    metadata, tensors, sizes = checked_metadata(path), read_safetensors(path), {}
+    if tensors.keys() != shapes.keys():
+        raise ValueError(f"{path} holds no model of this lesson")
+    for name, shape in shapes.items():
+        found = tensors[name].shape
+        if len(found) != len(shape) or any((sizes.setdefault(a, n) if isinstance(a, str) else a) != n for a, n in zip(shape, found)):
+            raise ValueError(f"{path} holds no model of this lesson")
+    return metadata, sizes, tensors
+
+
 def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file."""
     size = os.path.getsize(path)

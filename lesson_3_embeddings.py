@@ -4,14 +4,13 @@ Lesson 2 turned any text into ids. But an id is only a place in a list: 300 is n
 like 301 than like 5. So the first thing that a language model does with an id is to swap
 it for a vector, a row of numbers: the embedding of the token. Tokens that are used alike
 get vectors that point alike, and what the model learns about " dog" then helps it with
-" cat". Nobody writes these numbers down. They are learned, by guessing the next token
-again and again.
+" cat". Nobody writes these numbers down. They are learned, by guessing the next token.
 
     ids 0 1 2  →  rows 0, 1, 2 of a matrix  →  a guess  →  a score per token
 
-In this lesson you compare vectors, draw a map of them, train your own in seconds, from our
-stories or from a text of yours, and open the vectors of a real LLM. This is what the model
-of this course, which began with random numbers, learned about " blue":
+In this lesson you compare vectors, draw a map of them, train your own in seconds, and open
+those of a real LLM. The model of this course began with random numbers. This is what it
+has learned about " blue":
 
 >>> tokenizer, model = course_model()
 >>> print(show_nearest(" blue", tokenizer, model.embeddings, k=3))
@@ -29,20 +28,18 @@ import re
 import sys
 import time
 from collections import Counter, defaultdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from operator import mul
 from pathlib import Path
 from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
-from formats import (Tensor, check_folder, checked_metadata, checksum_of, code_of, find_embeddings,
-                     kept_or_trained, load_together, read_safetensors, save_together,
-                     write_safetensors, write_whole)
-from lesson_1_tokens import CORPUS, UNKNOWN, build_vocabulary, corpus_stories, split_stories, tokens_to_ids
-from lesson_2_coding_tokenizer import (COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, course_tokenizer,
-                                       split_words, text_to_bytes)
-from stage import HERE, bar, draw_map, progress, read_text, run_lesson, svg_map, table
+from formats import (Tensor, check_folder, checksum_of, code_of, find_embeddings, kept_or_trained,
+                     load_together, read_safetensors, read_tensors, save_together, write_safetensors)
+from lesson_1_tokens import CORPUS, build_vocabulary, corpus_stories, split_stories, tokens_to_ids
+from lesson_2_coding_tokenizer import COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, split_words, text_to_bytes
+from stage import HERE, bar, draw_map, principal_components, progress, read_text, run_lesson, svg_map, table
 
 Vector = list[float]
 Matrix = list[list[float]]
@@ -64,8 +61,8 @@ MADE_BY = "lesson_3_embeddings.py"
 #     0 |/.-'____________
 #       0       1       2
 #
-# A point in a room has three numbers. The vectors of an LLM have thousands. Nobody can draw
-# those, but everything below works for them in the same way.
+# A point in a room has three numbers, and a vector of an LLM has thousands. Nobody can draw
+# that, but all that follows works for it in the same way.
 
 def length(vector: Vector) -> float:
     """The length of an arrow, by Pythagoras: the root of the sum of the squares.
@@ -74,34 +71,6 @@ def length(vector: Vector) -> float:
     (5.0, 7.0)
     """
     return math.hypot(*vector)
-
-
-def dot(a: Vector, b: Vector) -> float:
-    """The dot product: multiply number by number, and add up.
-
-    >>> dot([2, 1], [1, 2])     # 2 * 1 + 1 * 2
-    4
-
-    It is large when both vectors are large in the same places. The slides give a dog and a
-    cat three numbers each: fluffiness, willingness to save your life, and gratefulness. Who
-    should be near when you fall into a lake, where only the second number counts? And who on
-    the sofa, where only fluffiness does?
-
-    >>> dog, cat = [0.42, 0.97, 0.95], [0.73, 0.04, 0.01]
-    >>> dot([0, 1, 0], dog), dot([0, 1, 0], cat)        # in the lake
-    (0.97, 0.04)
-    >>> dot([1, 0, 0], dog), dot([1, 0, 0], cat)        # on the sofa
-    (0.42, 0.73)
-
-    So a dot product is a score: how well does this vector fit what is asked for? An LLM
-    scores each possible next token in this way.
-
-    Raises ValueError for vectors of different lengths.
-    """
-    if len(a) != len(b):
-        raise ValueError(f"these vectors have {len(a)} and {len(b)} numbers; "
-                         "both need the same")
-    return sum(map(mul, a, b))
 
 
 def unit(vector: Vector) -> Vector:
@@ -116,6 +85,41 @@ def unit(vector: Vector) -> Vector:
     return [number / size for number in vector]
 
 
+def move(vector: Vector, other: Vector, distance: float, keep: float = 1.0) -> Vector:
+    """Move the end of one arrow against another: all that learning ever does to a vector.
+
+    >>> move([1.0, 2.0], [0.5, -0.5], 2)
+    [0.0, 3.0]
+    >>> move([1.0, 2.0], [0.5, -0.5], 2, keep=0.5)      # it shrinks first
+    [-0.5, 2.0]
+    """
+    return [keep * x - distance * y for x, y in zip(vector, other)]
+
+
+def dot(a: Vector, b: Vector) -> float:
+    """The dot product: multiply number by number, and add up.
+
+    >>> dot([2, 1], [1, 2])     # 2 * 1 + 1 * 2
+    4
+
+    It is a score: how well does a vector fit what is asked for? The slides give a dog and a
+    cat three numbers each: fluffiness, willingness to save your life, and gratefulness. If
+    you fall into a lake, only the second one counts; on the sofa, only the first. (And an
+    LLM scores each possible next token in this way.)
+
+    >>> dog, cat = [0.42, 0.97, 0.95], [0.73, 0.04, 0.01]
+    >>> dot([0, 1, 0], dog), dot([0, 1, 0], cat)        # in the lake
+    (0.97, 0.04)
+    >>> dot([1, 0, 0], dog), dot([1, 0, 0], cat)        # on the sofa
+    (0.42, 0.73)
+
+    Raises ValueError for vectors of different lengths.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"vectors of {len(a)} and {len(b)} numbers don't fit")
+    return sum(map(mul, a, b))
+
+
 def cosine_similarity(a: Vector, b: Vector) -> float:
     """How much two arrows point the same way: the cosine of the angle between them.
 
@@ -124,10 +128,7 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
 
     >>> [cosine_similarity([1, 0], other) for other in ([3, 0], [0, 5], [-2, 0])]
     [1.0, 0.0, -1.0]
-
-    And the two arrows of the picture:
-
-    >>> cosine = cosine_similarity([2, 1], [1, 2])
+    >>> cosine = cosine_similarity([2, 1], [1, 2])      # the arrows of the picture
     >>> round(cosine, 3), round(math.degrees(math.acos(cosine)))
     (0.8, 37)
 
@@ -138,8 +139,7 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
     0.8
 
     A model only learns how the arrows lie to each other. Which way the axes point is an
-    accident in ours. In a large LLM not quite, since some of its parts treat each number on
-    its own, but one number alone still rarely means something.
+    accident (in a large LLM not quite), and one number alone rarely means something.
 
     Raises ValueError for a vector of zeros, which has no direction.
     """
@@ -147,33 +147,29 @@ def cosine_similarity(a: Vector, b: Vector) -> float:
 
 
 def nearest(vector: Vector, matrix: Iterable[Vector], k: int) -> list[tuple[int, float]]:
-    """The k rows of a matrix that point most nearly where a vector points.
+    """The k rows of a matrix that point most nearly where a vector points, best first.
 
-    Returns row ids with their cosine similarity, best first; on a tie the lower id comes
-    first. A row of zeros points nowhere, so it is no neighbour of anything. Tokens that the
-    model never met in training have such rows.
+    Each comes as its place in the matrix and its cosine similarity. A row of zeros points
+    nowhere, and is left out. Tokens that the model never met in training have such rows.
 
     >>> nearest([3, 4], [[0, 9], [6, 8], [0, 0], [-1, -1]], k=2)
     [(1, 1.0), (0, 0.8)]
     """
-    direction, found = unit(vector), []
-    for id, row in enumerate(matrix):
-        size = length(row)
-        if size > 0:
-            found.append((id, min(1.0, dot(direction, row) / size)))
-    return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
+    direction = unit(vector)
+    found = [(id, min(1.0, dot(direction, row) / length(row)))
+             for id, row in enumerate(matrix) if any(row)]
+    return sorted(found, key=lambda pair: -pair[1])[:k]
 
 
 # %% What learned vectors look like
-# The model of this course has one vector of 64 numbers for each of its 1,200 tokens. How it
+# The model of this course has a vector of 64 numbers for each of its 1,200 tokens. How it
 # learned them comes later. First look at what it found.
 
-def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
-                 k: int = 8) -> str:
+def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], k: int = 8) -> str:
     """For each token of a text, the tokens whose vectors point most nearly its way.
 
-    You saw it for " blue" at the beginning. (Mind the space: " dog" is one token, but "dog"
-    is three, d, o and g.) Here are some words more, without the bars:
+    You saw it for " blue" at the beginning. Here are more words, without the bars. (With its
+    space " dog" is one token, but "dog" is three: d, o and g.)
 
     >>> tokenizer, model = course_model()
     >>> for word in "dog mother girl red run walk".split():
@@ -187,58 +183,20 @@ def show_nearest(text: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor],
     run      play  sit  walk  come  get
     walk     go  see  play  get  drove
 
-    Nobody told the model that a dog is an animal and a mother a person. It had to guess
-    what comes next, and words of one kind stand in the same places. Not every neighbour is
-    a good one: it has read only 60 KB, a very short life.
+    Nobody told the model that a dog is an animal. It had to guess what comes next, and words
+    of one kind stand in the same places. (Not every neighbour is a good one: the model has
+    read only 60 KB.)
     """
     known, tables = set(tokenizer.vocabulary.values()), []
     for id in dict.fromkeys(tokenizer.encode(text)):
-        cells = [[tokenizer.show([id], False), "training never met it"]]
+        rows = [[tokenizer.show([id], False), "training never met it"]]
         if any(matrix[id]):
-            rows = progress(matrix, f"comparing {len(matrix)} vectors")
-            found = nearest(matrix[id], rows, len(matrix))
-            found = [pair for pair in found if pair[0] in known][:k + 1]
-            cells = [[tokenizer.show([near], False), f"{cosine:.3f}",
-                      bar(cosine)] for near, cosine in found]
-        tables.append(table(cells))
+            others = progress(matrix, f"comparing {len(matrix)} vectors")
+            rows = [[tokenizer.show([near], False), f"{share:.3f}", bar(share)]
+                    for near, share in nearest(matrix[id], others, len(matrix))
+                    if near in known][:k + 1]
+        tables.append(table(rows))
     return "\n\n".join(tables)
-
-
-def principal_components(matrix: Matrix, count: int = 2) -> Matrix:
-    """The directions in which the rows of a matrix differ most: the axes of a map.
-
-    To draw 64 dimensions on paper, look at them from where they spread out most. These
-    points lie near a line that climbs 1 in 2:
-
-    >>> rows = [[0, 0], [2, 1.1], [4, 1.9], [6, 3]]
-    >>> [round(number, 2) for number in principal_components(rows)[0]]
-    [0.9, 0.44]
-
-    How is the line found? Begin at the middle of all rows, with an arrow in any direction.
-    Its dot product with each row says how far along the arrow the row lies, below 0 if
-    behind. Add up all rows, each times that number, and scale the sum to length 1: this is
-    the next arrow. After many rounds it points where the rows spread most. Then take that
-    direction out of all rows, and begin again: this finds the next axis. (Pearson's idea,
-    of 1901. The method is called power iteration.)
-    """
-    middle = [sum(column) / len(matrix) for column in zip(*matrix)]
-    rows = [move(row, middle, 1) for row in matrix]
-    tiny = 1e-9 * sum(dot(row, row) for row in rows)
-    axes, rng = [], random.Random(0)
-    for _ in range(count):
-        axis = [rng.gauss(0, 1) for _ in middle]
-        for other in axes:
-            axis = move(axis, other, dot(axis, other))
-        for _ in range(100):
-            axis = unit(axis)
-            shares = [dot(row, axis) for row in rows]
-            pulled = [dot(shares, column) for column in zip(*rows)]
-            if length(pulled) <= tiny:
-                break       # no spread is left: any direction does
-            axis = pulled
-        axes.append(unit(axis))
-        rows = [move(row, axes[-1], dot(row, axes[-1])) for row in rows]
-    return axes
 
 
 KINDS = {
@@ -252,6 +210,10 @@ KINDS = {
 
 def map_points(words: str, tokenizer: Tokenizer, matrix: Matrix) -> dict[str, Vector]:
     """Put words on a map, where words with like vectors lie near each other. Find the kinds!
+
+    Paper has two dimensions, and our vectors have 64. So find the two arrows along which
+    these words differ most. How far a word lies along each of them, its dot product with the
+    arrow, is its place on the map.
 
     >>> tokenizer, model = course_model()
     >>> points = map_points(" ".join(KINDS.values()), tokenizer, model.embeddings)
@@ -276,19 +238,17 @@ def map_points(words: str, tokenizer: Tokenizer, matrix: Matrix) -> dict[str, Ve
                            village
 
     Colours lie on the left, people at the top right, with animals below them, and places at
-    the bottom, with vehicles above. Not all are where one would look for them: the model
-    had only 60 KB to read. And two words that meet here may be far apart in one of the 62
-    dimensions that the map does not show. A word is left out if it is not one token, or if
-    training never met it.
+    the bottom, with vehicles above. (Two words that meet here may be far apart in one of the
+    62 dimensions that you can't see. A word is left out if it is not one token, or if
+    training never met it.)
 
     Raises ValueError if fewer than two words are left.
     """
     vectors = {}
     for word in words.split():
-        spellings = tokenizer.encode(" " + word), tokenizer.encode(word)
-        ids = [ids[0] for ids in spellings if len(ids) == 1]
-        if ids and any(matrix[ids[0]]):
-            vectors[word] = matrix[ids[0]]
+        for ids in (tokenizer.encode(word), tokenizer.encode(" " + word)):
+            if len(ids) == 1 and any(matrix[ids[0]]):
+                vectors[word] = matrix[ids[0]]
     if len(vectors) < 2:
         raise ValueError("a map needs two words or more that are one token, "
                          "and that training has met")
@@ -298,83 +258,82 @@ def map_points(words: str, tokenizer: Tokenizer, matrix: Matrix) -> dict[str, Ve
 
 
 # %% How LLMs use vector embeddings
+# The vectors of all tokens are one matrix, with a row for each. Here are those of the slides:
 
-SLIDE_TOKENS = ["The", " car", " is", " fast", " and", " red.", ","]
-SLIDE_MATRIX = [[0.12, 0.34, 0.56, 0.78], [0.84, 0.01, 0.31, 0.03],
-                [0.23, 0.45, 0.67, 0.89], [0.91, 0.12, 0.34, 0.56],
-                [0.78, 0.90, 0.12, 0.34], [0.56, 0.78, 0.90, 0.12],
-                [0.55, 0.66, 0.77, 0.88]]
+SLIDE_MATRIX = [[0.12, 0.34, 0.56, 0.78],   # row 0 is for "The"
+                [0.84, 0.01, 0.31, 0.03],   # row 1 for " car"
+                [0.23, 0.45, 0.67, 0.89],   # row 2 for " is"
+                [0.91, 0.12, 0.34, 0.56],   # row 3 for " fast"
+                [0.78, 0.90, 0.12, 0.34],   # row 4 for " and"
+                [0.56, 0.78, 0.90, 0.12],   # row 5 for " red."
+                [0.55, 0.66, 0.77, 0.88]]   # row 6 for ","
 
 
 def lookup(matrix: Matrix, ids: list[int]) -> Matrix:
     """Pluck rows from a matrix: for each id the vector at that place.
 
-    The vectors of all tokens are one matrix, with a row for each token. The token with id 0
-    has row 0. Here are seven tokens of the slides:
+    >>> lookup(SLIDE_MATRIX, [1, 2])        # " car is"
+    [[0.84, 0.01, 0.31, 0.03], [0.23, 0.45, 0.67, 0.89]]
 
-    >>> ids = [SLIDE_TOKENS.index(token) for token in ("The", " car", " is")]
-    >>> ids, lookup(SLIDE_MATRIX, ids)[1]
-    ([0, 1, 2], [0.84, 0.01, 0.31, 0.03])
-
-    That is all that happens at the entrance of an LLM. Textbooks write it as a
-    multiplication: a vector of zeros with a single 1 ("one-hot"), times the matrix. It adds
-    up all the rows, each times 0, and one times 1, so that row comes out:
-
-    >>> one_hot = [0, 1, 0, 0, 0, 0, 0]
-    >>> [dot(one_hot, column) for column in zip(*SLIDE_MATRIX)] == SLIDE_MATRIX[1]
-    True
-
-    It is the same, but nobody computes it that way: frameworks look the row up.
-
-    A token has one vector, whatever stands around it: the bank of a river and the bank with
-    the money share theirs. It takes the layers of a transformer (lesson 5) to tell them
-    apart.
+    That is all that happens at the entrance of an LLM. (Textbooks multiply the matrix by a
+    vector of zeros with a single 1, "one-hot". It gives the same row, with more work.) So a
+    token has one vector, whatever stands around it: the bank of a river and the bank with
+    the money share theirs. It takes a transformer (lesson 5) to tell them apart.
 
     Raises ValueError for an id that has no row.
     """
     for id in ids:
         if not (isinstance(id, int) and 0 <= id < len(matrix)):
-            raise ValueError(f"there is no row {id!r} in a matrix of "
-                             f"{len(matrix)} rows, which are counted from 0")
+            raise ValueError(f"there is no row {id!r} in {len(matrix)} rows")
     return [matrix[id] for id in ids]
 
 
 # %% Mapping to Indices
 
 def ids_of_words(sentence: str, vocabulary: dict[str, int]) -> list[int]:
-    """Look up the words of a sentence, upper case or lower.
+    """Look up the words of a sentence in a vocabulary of words in lower case.
 
     The slide maps six words, and gets nine ids for a sentence of nine words:
 
-    >>> vocabulary = build_vocabulary("The car is fast, and red.".split())
+    >>> vocabulary = build_vocabulary("the car is fast, and red.".split())
     >>> ids = ids_of_words("The car is fast, and the car is red.", vocabulary)
     >>> ids
     [0, 1, 2, 3, 4, 0, 1, 2, 5]
-
-    So nine vectors are plucked. The slide prints eleven: the one for "the" is missing, and
-    three are too many.
-
     >>> len(ids), len(lookup(SLIDE_MATRIX, ids))
     (9, 9)
 
-    And "the" shares id 0 with "The" only because case does not count here. A tokenizer that
-    keeps spaces, capitals and the comma as they are makes ten tokens of the sentence, and
-    needs a row for " the" as well.
+    (The slide prints eleven vectors: the one for "the" is missing, and three are too many.)
+    But "the" has the id of "The" only if case does not count. A real tokenizer minds spaces,
+    capitals and the comma: it makes ten tokens, and needs a row for " the" as well.
     """
-    lower_case = {word if word == UNKNOWN else word.lower(): id
-                  for word, id in vocabulary.items()}
-    return tokens_to_ids(sentence.lower().split(), lower_case)
+    return tokens_to_ids(sentence.lower().split(), vocabulary)
 
 
 # %% Summary: trying to predict the next token
 # Where do the vectors come from? From a game: read a text, and before each token guess what
-# it is. First we need a way to say how bad a guess was.
+# it is. To play it you need probabilities, and a way to say how bad a guess was.
+
+def softmax(logits: Vector) -> Vector:
+    """Turn scores, called logits, into probabilities.
+
+    A score may be any number, also one below 0. Take e (2.718) to the power of it: now all
+    are above 0. Divide by their sum: now they add up to 1. Only differences count: a logit
+    that is 1 higher than another makes its token e times as likely.
+
+    >>> [round(probability, 3) for probability in softmax([2.0, 1.0, 0.0])]
+    [0.665, 0.245, 0.09]
+    """
+    highest = max(logits)       # taken off, so that no power is too large
+    powers = [math.exp(logit - highest) for logit in logits]
+    total = sum(powers)
+    return [power / total for power in powers]
+
 
 def bits(probability: float) -> float:
     """The loss: how surprised the model is by what came, in bits.
 
-    What it was sure of does not surprise it. One half is the surprise of a tossed coin, one
-    bit; a quarter is two coins.
+    What was certain is no surprise. A probability of one half is the surprise of a tossed
+    coin, one bit; a quarter is two coins.
 
     >>> bits(1.0), bits(0.5), bits(0.25), bits(0.001) > 9
     (0.0, 1.0, 2.0, True)
@@ -385,56 +344,18 @@ def bits(probability: float) -> float:
     return math.log2(1 / probability) if probability else math.inf
 
 
-def softmax(logits: Vector) -> Vector:
-    """Turn scores, called logits, into probabilities.
-
-    A score may be any number, also one below 0. Take e (2.718) to the power of it: now all
-    are above 0. Divide by their sum: now they add up to 1. A logit that is 1 higher makes a
-    token e times as likely as before, compared with the others.
-
-    >>> [round(probability, 3) for probability in softmax([2.0, 1.0, 0.0])]
-    [0.665, 0.245, 0.09]
-
-    Only the differences count, so the highest logit may be taken off all of them first.
-    Then no power of e is ever too large for the computer:
-
-    >>> softmax([1002.0, 1001.0, 1000.0]) == softmax([2.0, 1.0, 0.0])
-    True
-    """
-    highest = max(logits)
-    powers = [math.exp(logit - highest) for logit in logits]
-    total = sum(powers)
-    return [power / total for power in powers]
-
-
-def move(vector: Vector, other: Vector, distance: float, keep: float = 1.0) -> Vector:
-    """Move a vector against another one: all that learning ever does to a vector.
-
-    >>> move([1.0, 2.0], [0.5, -0.5], 2)
-    [0.0, 3.0]
-
-    With `keep` below 1 the vector shrinks a little first. So the model slowly forgets what
-    it met only once.
-    """
-    return [keep * x - distance * y for x, y in zip(vector, other)]
-
-
-PAIRS_FROM = 2      # a pair of tokens that was met so often gets a vector
-
-
 class EmbeddingModel:
     """A small language model: it guesses the next token from the vectors of the last two.
 
-    Each of the V tokens has one vector of D numbers, with two jobs and half of the numbers
-    for each. When the token has just been read, its first half (`inputs`) is a guess: what
-    may come next? When the token is itself a candidate for the next place, its second half
-    (`outputs`) says which guesses it fits. Its score:
+    Each of the V tokens has one vector of D numbers, and each half of it has a job. The first
+    half (`inputs`) is for the token that has just been read: a guess at what may come next.
+    The second half (`outputs`) is for a token that may come next: which guesses does it fit?
+    (With one half for both, what follows " dog" would have to be like " dog".) Its score is
 
-        logit  =  guess · second half of the candidate  +  its bias
+        logit  =  guess · second half  +  bias
 
     The bias is for tokens that are common anywhere. And since "not good" is more than "not"
-    and "good", each pair of tokens that was met twice has a vector as well, which is added
-    to the guess:
+    and "good", each pair of tokens that was met twice has a vector as well:
 
         guess  =  first half of the last token  +  vector of the last two together
 
@@ -448,12 +369,9 @@ class EmbeddingModel:
         ... or instead a vector for the two together       1.74
         counting what followed each two, at its best       1.78
 
-    To add the vector of one more token is worth hardly anything. To see the two together is
-    worth more than luck. A transformer is built for just that, for thousands of tokens.
-
-    Why two halves? With one vector for both jobs, what follows " dog" would have to be like
-    " dog" itself. (The model is a small relative of the log-bilinear one of Mnih and
-    Hinton, 2007. At its best, counting is a trigram, smoothed as Kneser and Ney do it.)
+    Adding the vector of one more token is worth hardly anything. Seeing the two together is
+    worth more, and a transformer (lesson 5) does it for thousands. (The model is akin to the
+    log-bilinear one of Mnih and Hinton, 2007, and the counting to that of Kneser and Ney.)
     """
 
     def __init__(self, inputs: Matrix, outputs: Matrix, biases: Vector,
@@ -462,44 +380,12 @@ class EmbeddingModel:
         self.biases, self.pairs = biases, pairs         # V; each D / 2
         self.metadata = {"made_by": MADE_BY}
 
-    def __repr__(self) -> str:
-        tokens, half = len(self.outputs), len(self.outputs[0])
-        return f"<EmbeddingModel: {tokens:,} tokens, {2 * half} dimensions>"
-
-    @classmethod
-    def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (),
-                  seed: int = 0) -> "EmbeddingModel":
-        """A model that has learned nothing but how common each token is in `ids`.
-
-        The first halves are 0, and the second ones small random numbers. If both were 0,
-        nothing could ever move. A token that is not in `ids` keeps zeros.
-
-        >>> softmax(EmbeddingModel.untrained(vocab_size=4, dimensions=6).logits([0]))
-        [0.25, 0.25, 0.25, 0.25]
-        """
-        half, rng, every = dimensions // 2, random.Random(seed), range(vocab_size)
-        ids = ids or every
-        counts, pairs = Counter(ids), Counter(zip(ids, ids[1:])).items()
-        small = [[rng.gauss(0, 0.2) for _ in range(half)] for _ in every]
-        return cls(
-            inputs=[[0.0] * half for _ in every],
-            outputs=[small[id] if id in counts else [0.0] * half for id in every],
-            biases=[math.log((counts[id] + 0.5) / len(ids)) for id in every],
-            pairs={pair: [0.0] * half for pair, count in pairs
-                   if count >= PAIRS_FROM})
-
-    @property
-    def embeddings(self) -> Matrix:
-        """The vectors of all tokens, V x D, with both halves."""
-        return [first + second for first, second in zip(self.inputs, self.outputs)]
-
     def guess(self, ids: list[int]) -> Vector:
         """The vector that the token after `ids` should fit, D / 2 numbers."""
-        rows = lookup(self.inputs, ids[-1:])
+        rows = [[0] * len(self.outputs[0]), *lookup(self.inputs, ids[-1:])]
         if tuple(ids[-2:]) in self.pairs:
             rows.append(self.pairs[tuple(ids[-2:])])
-        guess = [sum(column) for column in zip(*rows)]
-        return guess or [0.0] * len(self.outputs[0])
+        return [sum(column) for column in zip(*rows)]
 
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the token after `ids`."""
@@ -511,28 +397,27 @@ class EmbeddingModel:
              stands_for: Optional[dict[int, float]] = None) -> None:
         """Learn from one token: make the right one more likely, and the wrong ones less.
 
-        Here is one step with numbers that you can follow with a pencil. There are four
-        tokens. After " cat" the model guesses [1, 2], and its scores are 0, 0, 1 and 2, so
-        it expects " runs":
+        The error of a token is how much too likely it was: its probability, and for the right
+        one its probability less 1. Each second half moves along the guess: away from it if its
+        token was too likely, and else towards it. Each bias goes down by its error. And the
+        guess moves away from the second halves that were too likely, towards the right one.
+        `rate` says how far.
 
+        Follow a step with a pencil. There are four tokens, and " cat" makes the guess [1, 2].
+
+        >>> the, cat, sleeps, runs = 0, 1, 2, 3
         >>> model = EmbeddingModel(
         ...     inputs=[[0, 0], [1, 2], [0, 0], [0, 0]],
         ...     outputs=[[0, 0], [0, 0], [1, 0], [0, 1]],
         ...     biases=[0, 0, 0, 0], pairs={})
-        >>> the, cat, sleeps, runs = 0, 1, 2, 3
         >>> model.logits([cat])
         [0, 0, 1, 2]
         >>> [round(share, 2) for share in softmax(model.logits([cat]))]
         [0.08, 0.08, 0.22, 0.61]
 
-        But " sleeps" came. The error of a token is how much too likely it was: its
-        probability, and for the right one its probability less 1.
+        So it expects " runs". But " sleeps" comes, a surprise of 2.2 bits. The errors:
 
             the 0.08     cat 0.08     sleeps 0.22 - 1 = -0.78     runs 0.61
-
-        Each second half moves along the guess, away from it if the error is above 0. Each
-        bias goes down by its error. And the guess moves away from the second halves that
-        were too likely, towards the right one. `rate` says how far:
 
         >>> model.step([cat], right=sleeps, rate=0.5)
         >>> [[round(x, 2) for x in row] for row in model.outputs]
@@ -542,11 +427,11 @@ class EmbeddingModel:
         >>> [round(share, 2) for share in softmax(model.logits([cat]))]
         [0.02, 0.02, 0.94, 0.02]
 
-        The errors are the slope of the loss: raise a logit by 0.001, and the loss grows by
-        0.001 times its error. (In natural units, ln instead of log2.) To go down the slope,
-        step by step, is called gradient descent. All slopes are taken first, and only then
-        is anything moved. Here all tokens are candidates, and each stands for itself. The
-        section “The same, fast” takes a few of them, and `stands_for` says for how many.
+        Next time it is a surprise of 0.1 bits. The errors are the slope of the loss: raise a
+        logit by 0.001, and the loss (with ln for log2) grows by 0.001 times its error. To go
+        down the slope, step by step, is called gradient descent. All slopes are taken before
+        anything moves. Here every token is a candidate. (For a few that stand for all, see
+        `stands_for` in “The same, fast”.)
         """
         candidates = stands_for or dict.fromkeys(range(len(self.biases)), 1.0)
         guess, outputs = self.guess(ids), lookup(self.outputs, list(candidates))
@@ -564,6 +449,30 @@ class EmbeddingModel:
         if pair in self.pairs:
             self.pairs[pair] = move(self.pairs[pair], slope, rate, keep)
 
+    @classmethod
+    def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (),
+                  seed: int = 0) -> "EmbeddingModel":
+        """A model that has learned nothing but how common each token is in `ids`.
+
+        The first halves are 0, and the second ones small random numbers. (If both were 0,
+        nothing could ever move.) A token that is not in `ids` keeps zeros.
+        """
+        half, rng, every = dimensions // 2, random.Random(seed), range(vocab_size)
+        ids = ids or every
+        counts, pairs = Counter(ids), Counter(zip(ids, ids[1:]))
+        small = [[rng.gauss(0, 0.2) for _ in range(half)] for _ in every]
+        return cls(
+            inputs=[[0.0] * half for _ in every],
+            outputs=[small[id] if id in counts else [0.0] * half for id in every],
+            biases=[math.log((counts[id] + 0.5) / len(ids)) for id in every],
+            pairs={pair: [0.0] * half
+                   for pair, count in pairs.items() if count >= 2})
+
+    @property
+    def embeddings(self) -> Matrix:
+        """The vectors of all tokens, V x D, with both halves."""
+        return [first + second for first, second in zip(self.inputs, self.outputs)]
+
     def save(self, path: Union[str, Path]) -> None:
         """Write the model as a .safetensors file, which NumPy and PyTorch can open, too."""
         tokens, half = len(self.outputs), len(self.outputs[0])
@@ -577,13 +486,15 @@ class EmbeddingModel:
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> "EmbeddingModel":
-        """Read a model that `save` wrote.
-
-        Raises ValueError for a file that is damaged or that holds something else.
-        """
-        metadata, tensors = checked_metadata(path), read_safetensors(path)
-        half = _check_shapes(path, tensors)
-        rows, pairs = list(tensors["embeddings"]), map(tuple, tensors["pairs"])
+        """Read what `save` wrote; raises ValueError if it is damaged, or something else."""
+        metadata, sizes, tensors = read_tensors(path, {
+            "embeddings": ("V", "D"), "biases": ("V",),
+            "pairs": ("P", 2), "pair_vectors": ("P", "D/2")})
+        half, pairs = sizes["D/2"], list(map(tuple, tensors["pairs"]))
+        ids = set(chain.from_iterable(pairs))
+        if sizes["D"] != 2 * half or not ids <= set(range(sizes["V"])):
+            raise ValueError(f"{path} holds no model of this lesson")
+        rows = list(tensors["embeddings"])
         model = cls([row[:half] for row in rows], [row[half:] for row in rows],
                     [bias for bias, in tensors["biases"]],
                     dict(zip(pairs, tensors["pair_vectors"])))
@@ -591,37 +502,22 @@ class EmbeddingModel:
         return model
 
 
-def _check_shapes(path: Union[str, Path], tensors: dict[str, Tensor]) -> int:
-    """Refuse tensors that are no model of this lesson; else return half of its dimensions."""
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    tokens, dimensions = (*shapes.get("embeddings", ()), 0, 0)[:2]
-    count, half = len(tensors.get("pairs", ())), dimensions // 2
-    fits = half and shapes == {"embeddings": (tokens, 2 * half), "biases": (tokens,), "pairs": (count, 2),
-                               "pair_vectors": (count, half)}
-    if not fits or not all(type(id) is int and 0 <= id < tokens for pair in tensors["pairs"] for id in pair):
-        raise ValueError(f"{path} holds no model of this lesson: its tensors have other names, shapes or ids")
-    return half
-
-
 # %% Summary: reading, failing, updating
 
 RATE = 0.3      # how far a step goes at first
-SHRINK = 0.02   # how much of a vector is forgotten in a step, times the rate
+SHRINK = 0.02   # how much of a vector a step forgets, times the rate
 
 
 def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: int = 4,
                 drawn: int = 10, seed: int = 0,
-                watch: Callable[[int, EmbeddingModel], Any] = lambda number, model: None
-                ) -> EmbeddingModel:
+                watch: Callable[[int, EmbeddingModel], Any] = lambda number, model: None) -> EmbeddingModel:
     """Learn a model from a text, given as ids: a step for each token, a few times over.
 
-    `dimensions` are the numbers of a vector. More of them can tell more apart, and cost
-    more time. `passes` is how often the text is read. More passes learn these stories by
-    heart, not the language. To be quick, a step looks at the right token and `drawn` others
-    drawn at random, or at all tokens for 0. The same `seed` gives the same model. `watch` is called with 0 and the
-    untrained model, and after each pass with its number and the model.
-
-    The rate falls to 0 on the way. So the last steps only settle what the first have found.
+    `dimensions` is how many numbers a vector has, and `passes` how often the text is read:
+    too often, and it is only learned by heart. A step looks at the right token and `drawn`
+    others, to be quick, or at all tokens for 0. The same `seed` gives the same model.
+    `watch` is called with 0 and the untrained model, and after each pass with its number.
+    The rate falls to 0 on the way: the last steps only settle what the first have found.
 
     >>> text = list(b"the dog ran. the cat sat. ") * 20
     >>> model = train_model(text, vocab_size=128, dimensions=8, passes=2)
@@ -631,7 +527,9 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
 
     Raises ValueError for settings or ids that can't work, and if the numbers grow without end.
     """
-    _check_training(ids, vocab_size, dimensions, passes)
+    if len(ids) < 2 or dimensions < 2 or dimensions % 2 or passes < 1:
+        raise ValueError("training needs two ids or more, a pass or more, and "
+                         "an even number of dimensions")
     rng, places, left = random.Random(seed), list(range(1, len(ids))), 1.0
     model = EmbeddingModel.untrained(vocab_size, dimensions, ids, seed)
     draw = candidate_drawer(ids, drawn, rng)
@@ -641,48 +539,33 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
         for place in progress(places, f"pass {number} of {passes}"):
             left -= 1 / passes / len(places)
             context, right = ids[max(0, place - 2):place], ids[place]
-            model.step(context, right, RATE * left, 1 - RATE * left * SHRINK,
-                       draw(context[-1], right))
+            rate = RATE * left
+            candidates = draw(context[-1], right) if drawn else None
+            model.step(context, right, rate, 1 - rate * SHRINK, candidates)
         if not math.isfinite(sum(model.biases) + sum(map(sum, model.outputs))):
             raise ValueError(f"it has run away; a RATE of {RATE} is too high")
         watch(number, model)
     return model
 
 
-def _check_training(ids: list[int], vocab_size: int, dimensions: int, passes: int) -> None:
-    if dimensions < 2 or dimensions % 2 or passes < 1:
-        raise ValueError("training needs an even number of dimensions and a pass or more, "
-                         f"not {dimensions} and {passes}")
-    if len(ids) < 2 or not all(isinstance(id, int) and 0 <= id < vocab_size for id in ids):
-        raise ValueError(f"training needs two ids or more, all from 0 to {vocab_size - 1}")
-
-
 def story_ids(tokenizer: Tokenizer, stories: Iterable[str]) -> list[int]:
-    """Stories as one row of ids, with the mark for the end before, between and after them.
-
-    >>> tokenizer = course_tokenizer()
-    >>> tokenizer.decode(story_ids(tokenizer, ["The dog ran.", "The end."]))
-    '<|endoftext|>The dog ran.<|endoftext|>The end.<|endoftext|>'
-    """
+    """Stories as one row of ids, with the mark <|endoftext|> before, between and after them."""
     end = tokenizer.encode(END_OF_TEXT, allowed_special="all")
     return end + [id for story in stories
                   for id in tokenizer.encode(story) + end]
 
 
-def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str],
-                  every: int = 1) -> float:
+def bits_per_byte(model: EmbeddingModel, tokenizer: Tokenizer, stories: list[str], every: int = 1) -> float:
     """The loss on some stories: bits of surprise for each byte of them.
 
-    Per byte, so that models with other tokens can be compared. `every` looks at one token
+    Per byte, so that models with other tokens can be compared. The file itself has 8 bits
+    per byte, and zip needs 2.6 if it has seen the other stories. `every` looks at one token
     in so many, to be quick. `model` is anything with `.logits(ids)`.
 
     >>> tokenizer, model = course_model()
     >>> seen, held_out = corpus_stories()
     >>> print(f"{bits_per_byte(model, tokenizer, held_out, every=4):.1f}")
     1.7
-
-    To compare: the stories themselves have 8 bits per byte, and zip needs 2.6 for the
-    held-out ones if it has seen the others.
 
     Raises ValueError if there are no stories.
     """
@@ -700,102 +583,84 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
           dimensions: int = 64, passes: Optional[int] = None) -> tuple[Tokenizer, EmbeddingModel]:
     """Train a tokenizer and a model, and write down what the model can do after each pass.
 
-    The record is kept with the model. Each time the model goes on from the same three
-    words, and says what it finds near " dog" (or near a common word, if there is no dog):
+    Each time the model says what it finds near " dog" (or a common word, if there is no dog),
+    and goes on from the same three words. The record is kept with the model.
 
     >>> tokenizer, model = course_model()
     >>> print(model.metadata["record"])
-    before training: 2.38 bits per byte on the seen stories, 2.41 on the held-out ones
+    before training: 2.38 bits per byte on seen stories, 2.41 on held-out ones
         near dog: short oncet aboveith
         My uncle can the and it one and said, the one the of. the.
-    after pass 1: 1.72 bits per byte on the seen stories, 2.11 on the held-out ones
+    after pass 1: 1.72 bits per byte on seen stories, 2.11 on held-out ones
         near dog: father fish farmer brother You
         My uncle can see a new barn to see. "And the gate, "w
-    after pass 2: 1.48 bits per byte on the seen stories, 1.90 on the held-out ones
+    after pass 2: 1.48 bits per byte on seen stories, 1.90 on held-out ones
         near dog: doors horse boy child cat
         My uncle can read it he came from in the middle of it was as if it
-    after pass 3: 1.31 bits per byte on the seen stories, 1.77 on the held-out ones
+    after pass 3: 1.31 bits per byte on seen stories, 1.77 on held-out ones
         near dog: horses sun cat son horse
         My uncle can not run to the sea can not see her for nothing. The boy
-    after pass 4: 1.24 bits per byte on the seen stories, 1.76 on the held-out ones
+    after pass 4: 1.24 bits per byte on seen stories, 1.76 on held-out ones
         near dog: horses sun cat son horse
         My uncle can not play to stop.
 
-    First it learns which tokens are common, then which follow each other. Words of a kind
-    come together. And look at the two losses. While both fall, it learns the language. When
-    only that on the seen stories still falls, it learns nothing but these stories: time to
-    stop. (Both are measured on a few of the tokens, to be quick. Measured on all of them,
-    the last line would have 1.16 and 1.74.)
+    First it learns which tokens are common, then which follow each other, and words of a
+    kind come together. Look at the two losses. While both fall, it learns the language. When
+    only that on the seen stories still falls, it learns these stories by heart: time to
+    stop. (Both are measured on a few tokens, to be quick. On all it is 1.16 and 1.74 at last.)
     """
     tokenizer = Tokenizer.train("\n\n".join(seen), vocab_size, [END_OF_TEXT])
     ids, size, record = story_ids(tokenizer, seen), len(tokenizer), []
     if passes is None:
         passes = 4 if len(ids) < 100_000 else 2     # a long text needs fewer
-
-    def watch(number: int, model: EmbeddingModel) -> None:
-        record.append(_report(number, model, tokenizer, ids, seen, held_out))
-        print(record[-1], file=sys.stderr)
-
     _say_how_long(ids, size, dimensions, passes)
+    watch = partial(_report, record, tokenizer, ids, seen, held_out)
     model = train_model(ids, size, dimensions, passes, watch=watch)
     model.metadata["record"] = "\n".join(record)
     return tokenizer, model
 
 
 def _say_how_long(ids: list[int], vocab_size: int, dimensions: int, passes: int) -> None:
-    _check_training(ids, vocab_size, dimensions, passes)
-    start = time.perf_counter()
-    train_model(ids[:1000], vocab_size, dimensions, passes=1)
-    seconds = (time.perf_counter() - start) * passes * len(ids) / len(ids[:1000])
+    start, few = time.perf_counter(), ids[:1000]
+    train_model(few, vocab_size, dimensions, min(passes, 1))
+    seconds = (time.perf_counter() - start) / len(few) * len(ids) * passes
     print(f"{len(ids):,} tokens, {passes} passes: this takes about {seconds:.0f} seconds", file=sys.stderr)
 
 
-def _report(number: int, model: EmbeddingModel, tokenizer: Tokenizer, ids: list[int],
-            seen: list[str], held_out: list[str]) -> str:
-    """What a model can do after a pass: its loss, the neighbours of a word, and a text that it writes."""
-    when, every = f"after pass {number}" if number else "before training", 1 + len(ids) // 560
-    in_seen, in_held_out = (bits_per_byte(model, tokenizer, stories[:len(held_out)], every)
-                            for stories in (seen, held_out))
-    word = _watched_word(tokenizer, ids)
-    near = [tokenizer.decode([id]) for id, _ in nearest(model.embeddings[word], model.embeddings, 6)]
-    return (f"{when}: {in_seen:.2f} bits per byte on the seen stories, "
-            f"{in_held_out:.2f} on the held-out ones\n"
-            f"    near{near[0]}:{''.join(near[1:])}\n    {_go_on(model, tokenizer, held_out[0])}")
-
-
-def _watched_word(tokenizer: Tokenizer, ids: list[int]) -> int:
-    """The token whose neighbours one watches: " dog", or else the commonest one of five letters or more."""
-    dog, counts = tokenizer.encode(" dog"), Counter(ids)
-    if len(dog) == 1 and counts[dog[0]]:
-        return dog[0]
-    long = [id for id in counts if re.fullmatch(r" ?[^\W\d_]{5,}", tokenizer.decode([id]))]
-    return max(long or counts, key=lambda id: (counts[id], -id))
-
-
-def _go_on(model: EmbeddingModel, tokenizer: Tokenizer, text: str) -> str:
-    """Go on from the first three tokens of a text, mostly with likely ones, until the story ends."""
-    ids, rng, end = tokenizer.encode(text)[:3], random.Random(5), tokenizer.encode(END_OF_TEXT, "all")
-    while len(ids) < 17 and ids[-1:] != end:
-        shares = softmax([2 * logit for logit in model.logits(ids)])
-        ids += rng.choices(range(len(shares)), shares)
-    return " ".join(tokenizer.decode(ids).replace("\ufffd", "").replace(END_OF_TEXT, "").split())
+def _report(record: list[str], tokenizer: Tokenizer, ids: list[int], seen: list[str], held_out: list[str],
+            number: int, model: EmbeddingModel) -> None:
+    """Put down what a model can do after a pass: its losses, the neighbours of a word, a text it writes."""
+    when = f"after pass {number}" if number else "before training"
+    every = 1 + len(ids) // 560
+    losses = [bits_per_byte(model, tokenizer, stories[:len(held_out)], every) for stories in (seen, held_out)]
+    words = {id: tokenizer.decode([id]) for id, _ in Counter(ids).most_common()}
+    word = max(words, key=lambda id: (words[id] == " dog", bool(re.fullmatch(r" ?[^\W\d_]{5,}", words[id]))))
+    near = [id for id, _ in nearest(model.embeddings[word], model.embeddings, 6)]
+    text, rng = tokenizer.encode(held_out[0])[:3], random.Random(5)
+    while len(text) < 17 and text[-1] != ids[0]:        # the mark for the end
+        shares = softmax([2 * logit for logit in model.logits(text)])     # mostly likely ones
+        text += rng.choices(range(len(shares)), shares)
+    written = tokenizer.decode(text).replace("\ufffd", "").replace(END_OF_TEXT, "")
+    record += [f"{when}: {losses[0]:.2f} bits per byte on seen stories, {losses[1]:.2f} on held-out ones",
+               f"    near{tokenizer.decode(near[:1])}:{tokenizer.decode(near[1:])}",
+               f"    {' '.join(written.split())}"]
+    print(*record[-3:], sep="\n", file=sys.stderr)
 
 
 # %% The same, fast: a few candidates instead of all
-# A step for every token of the vocabulary would take minutes. It is enough to look at the
-# right token and a few others, if each of them counts for as many as it stands for: in a
-# poll that asks one voter in a hundred, each stands for a hundred.
+# To move every token of the vocabulary in every step would take minutes. A few are enough, if
+# each counts for as many as it stands for: in a poll that asks one voter in a hundred, each
+# stands for a hundred.
 
-def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable:
+def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable[..., dict[int, float]]:
     """A function that draws the candidates of a step, and says how many each stands for.
 
     Half of them come from the tokens that ever followed the last one, since these are
     hardest to tell from the right one, and half from anywhere in the text. The right token
-    is put among them, and treated like the others. Each stands for the times that it is
-    there, divided by the times that one would expect it from drawing. So a token that is
-    drawn in one step of ten stands for ten. The step adds the logarithm of that number to the logit, and is the same otherwise. This
-    is sampled softmax (Bengio and Senécal 2003; Jean et al. 2015). The more are drawn, the
-    nearer it is to the exact step. Already ten teach the model what all would teach it:
+    is put among them. Each stands for the times that it was drawn, divided by the times that
+    one would expect: a token that is drawn in one step of ten stands for ten. The step adds
+    the logarithm of that number to the logit, and is the same otherwise. (This is sampled
+    softmax: Bengio and Senécal 2003.) Already ten teach the model what all would teach it:
 
     >>> text = list(b"the dog ran. the cat sat. ") * 20
     >>> def likely_after_the(drawn):
@@ -805,17 +670,14 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
     >>> likely_after_the(drawn=0) == likely_after_the(drawn=10) == {"c", "d"}
     True
     """
-    if not drawn:
-        return lambda last, right: None
     half, followers = max(1, drawn // 2), defaultdict(list)
     counts, pairs = Counter(ids), Counter(zip(ids, ids[1:]))
     for before, after in zip(ids, ids[1:]):
         followers[before].append(after)
 
     def draw(last: int, right: int) -> dict[int, float]:
-        near, times = followers[last], {}
-        for id in rng.choices(near, k=half) + rng.choices(ids, k=half) + [right]:
-            times[id] = times.get(id, 0) + 1
+        near = followers[last]
+        times = Counter(rng.choices(near, k=half) + rng.choices(ids, k=half) + [right])
         return {id: count / (half * pairs[last, id] / len(near) + half * counts[id] / len(ids))
                 for id, count in times.items()}
     return draw
@@ -823,45 +685,27 @@ def candidate_drawer(ids: list[int], drawn: int, rng: random.Random) -> Callable
 
 # %% The real thing: safetensors
 # Real models keep their vectors in files that end in .safetensors. The format is so simple
-# that you can read it yourself: eight bytes say how long the header is; the header, in
-# JSON, says of each tensor its type, its shape, and where its numbers begin and end; then
-# come the numbers.
+# that you can read it yourself. Eight bytes say how long the header is. The header, in JSON,
+# says of each tensor its type, its shape, and where it begins and ends. Then come the numbers.
 
 def header_of(path: Union[str, Path]) -> dict:
-    """Read the header of a safetensors file, by hand.
-
-    Write a small file with a matrix of 2 x 2 numbers, and look inside:
+    """Read the header of a safetensors file. Try it with a matrix of 2 x 2 numbers.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
     >>> path = folder.name + "/small.safetensors"
     >>> write_safetensors(path, {"m": ("F32", (2, 2), [1, 2, 3, 4])}, {})
-    >>> data = Path(path).read_bytes()
-    >>> data[:8], int.from_bytes(data[:8], "little")
-    (b'\\xa8\\x00\\x00\\x00\\x00\\x00\\x00\\x00', 168)
+    >>> Path(path).read_bytes()[:8]     # a8 is 168: so long is the header
+    b'\\xa8\\x00\\x00\\x00\\x00\\x00\\x00\\x00'
     >>> header_of(path)["m"]
     {'dtype': 'F32', 'shape': [2, 2], 'data_offsets': [0, 16]}
-    >>> data[-16:]          # four numbers of four bytes each
-    b'\\x00\\x00\\x80?\\x00\\x00\\x00@\\x00\\x00@@\\x00\\x00\\x80@'
 
-    The first offset is where the tensor begins, counted from the end of the header. The
-    second is one past its last byte. A real file of a gigabyte looks just like that, and
-    nobody reads it whole. `read_safetensors` checks the header and fetches a row when you
-    ask for it:
+    Four numbers of four bytes each are bytes 0 to 15 after the header; 16 is one past them.
+    A file of a gigabyte looks just like that, and nobody reads it whole. `read_safetensors`
+    fetches a row when you ask for it:
 
     >>> read_safetensors(path)["m"].row(1)
     [3.0, 4.0]
-
-    The model of this course is such a file as well:
-
-    >>> tokenizer, model = course_model()
-    >>> model.save(path)
-    >>> for name, tensor in read_safetensors(path).items():
-    ...     print(f"{name:12} {tensor.dtype} {tensor.shape}")
-    embeddings   F64 (1200, 64)
-    biases       F64 (1200,)
-    pairs        I32 (2565, 2)
-    pair_vectors F64 (2565, 32)
     >>> folder.cleanup()
     """
     read_safetensors(path)      # refuses what is no such file, or damaged
@@ -871,12 +715,10 @@ def header_of(path: Union[str, Path]) -> dict:
 
 
 # %% Swap vector embeddings: the model of this course
-# The slides swap vectors under one tokenizer. It works under one condition: both were
-# trained for the same ids. (And in an LLM the layers have to come along, for they were
-# trained on these vectors.) Nothing in a row says which token it is for, so under another
-# tokenizer every token gets the vector of some other one. Only the number of rows may tell:
-# `find_embeddings`, in formats.py, wants one for each token. A real model may have a few
-# more, to make the number a round one. Qwen2.5 has 271 more, GPT-2 and Llama 3 none.
+# The slides swap vectors under one tokenizer. It works if both were trained for the same ids.
+# (In an LLM the layers that were trained on the vectors have to come along.) No row says which
+# token it is for: under another tokenizer every token gets the vector of some other one. Only
+# the number of rows may tell, one for each token. (Qwen2.5 has 271 more, to round it up.)
 
 MODEL_FOLDER = HERE / "model"
 
@@ -885,22 +727,17 @@ MODEL_FOLDER = HERE / "model"
 def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     """The tokenizer and the model of this course: from the folder model/, or trained now.
 
-    Training takes about twenty seconds, and is done once. It is done again if corpus.txt
-    changes or the code of lessons 1 to 3, but not for another word in a docstring. A
-    damaged file is reported and made anew. If the folder can't be written to, nothing is
-    kept.
+    Training takes about twenty seconds. It is done once, and again if corpus.txt changes or
+    the code of lessons 1 to 3, though not for a mended docstring, or if a file is damaged.
+    If the folder can't be written to, nothing is kept.
 
-    >>> tokenizer, model = course_model()
-    >>> len(tokenizer) == len(model.embeddings)
-    True
-
-    The model gives each token a score, as every LLM does. Lesson 4 makes text of scores.
+    The model gives each token a score. Lesson 4 makes text of the scores.
     """
-    def train() -> tuple[Tokenizer, EmbeddingModel]:
+    def train():
         print("training on corpus.txt, which is done once:", file=sys.stderr)
         return learn(*corpus_stories())
-    recipe = _fingerprint()
-    return kept_or_trained(MODEL_FOLDER, recipe, load_model, train, save_model)
+    return kept_or_trained(MODEL_FOLDER, _fingerprint(), load_model, train,
+                           save_together)
 
 
 def _fingerprint() -> str:
@@ -909,19 +746,8 @@ def _fingerprint() -> str:
     return checksum_of("\0".join([*code, *split_words(read_text(CORPUS))]).encode("utf-8"))
 
 
-def save_model(folder: Union[str, Path], tokenizer: Tokenizer, model: EmbeddingModel) -> None:
-    """Save both in a folder, as tokenizer.json and model.safetensors, for lesson 4 to open.
-
-    Raises ValueError if it has such files that this lesson did not write: they stay as they are.
-    """
-    save_together(folder, tokenizer, model)
-
-
 def load_model(folder: Union[str, Path]) -> tuple[Tokenizer, EmbeddingModel]:
-    """Open a tokenizer and its model from a folder.
-
-    Raises ValueError if one is damaged, or if they do not belong together.
-    """
+    """Open both from a folder; raises ValueError if one is damaged, or if they don't belong together."""
     return load_together(folder, Tokenizer.load, EmbeddingModel.load)
 
 
@@ -977,12 +803,12 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, embeddings
         raise ValueError("--tokenizer and --embeddings belong together: an id is a row of its own matrix")
     if text is None and map is None and svg is None:
         raise ValueError("a text is missing, to show the nearest tokens of, or --map or --svg")
-    if tokenizer is not None:
-        opened = Tokenizer.load(tokenizer)
-        matrix = find_embeddings(read_safetensors(embeddings), 1 + max(opened.vocabulary.values()))
-    else:
+    if tokenizer is None:
         opened, model = course_model()
         matrix = model.embeddings
+    else:
+        opened = Tokenizer.load(tokenizer)
+        matrix = find_embeddings(read_safetensors(embeddings), 1 + max(opened.vocabulary.values()))
     if map is not None or svg is not None:
         _show_map(map or " ".join(KINDS.values()), opened, matrix, svg)
     if text is not None:
@@ -997,7 +823,7 @@ def _show_map(words: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], s
     if svg is None:
         print(draw_map(points))
     else:
-        write_whole(svg, svg_map(points, KINDS).encode("utf-8"))
+        Path(svg).write_text(svg_map(points, KINDS), encoding="utf-8")
         print(f"saved {svg}")
 
 
@@ -1006,7 +832,7 @@ def _train_on(file: str, folder: Optional[str], settings: dict[str, int]) -> Non
         raise ValueError("--train needs --save FOLDER, to keep what was learned")
     check_folder(folder, MADE_BY)
     tokenizer, model = learn(*split_stories(read_text(file)), **settings)
-    save_model(folder, tokenizer, model)
+    save_together(folder, tokenizer, model)
     print(f"saved {folder}; go on with: python3 lesson_4_sampling.py --chat --model {folder}")
 
 
