@@ -380,6 +380,10 @@ class EmbeddingModel:
         self.biases, self.pairs = biases, pairs         # V; each D / 2
         self.metadata = {"made_by": MADE_BY}
 
+    def __repr__(self) -> str:
+        tokens, half = len(self.outputs), len(self.outputs[0])
+        return f"<EmbeddingModel: {tokens:,} tokens, {2 * half} dimensions>"
+
     def guess(self, ids: list[int]) -> Vector:
         """The vector that the token after `ids` should fit, D / 2 numbers."""
         rows = [[0] * len(self.outputs[0]), *lookup(self.inputs, ids[-1:])]
