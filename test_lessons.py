@@ -387,7 +387,7 @@ def test_every_lesson_plays_wherever_it_is(lesson, tmp_path, course):
 
 def test_nothing_that_is_played_is_too_wide_for_eighty_columns():
     for lesson in LESSONS:
-        for scene in stage._scenes(sys.modules[lesson.stem], everything=False):
+        for scene in stage._parts(sys.modules[lesson.stem], everything=False):
             drawn = scene.code + "\n" + "".join(re.findall("(?m)^(?: |>>>|\\.\\.\\.).*\n", scene.docstring))
             assert max(map(stage.display_width, drawn.splitlines()), default=0) <= 79, (lesson.stem, scene.heading)
 
