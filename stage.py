@@ -468,14 +468,15 @@ class _Player(doctest.DocTestRunner):
     def pause(self) -> None:
         """With --step: wait for Enter. Raises EOFError at a q."""
         if self.step and self.lines:
-            print(_styled(f"[{self.section}Enter goes on, q ends] ", "7"), end="", flush=True)
+            question = _fill(f"[{self.section}Enter goes on, q ends]", window())
+            print("\n".join(_styled(line, "7") for line in question), end=" ", flush=True)
             answer = sys.stdin.readline()
             if answer.strip().lower() == "q":
                 raise EOFError
             if not answer:
                 print()
             elif wants_color():
-                print("\033[1A\033[2K", end="")    # the question has been answered
+                print("\033[1A\033[2K" * len(question), end="")      # it has been answered
         self.lines = 0
 
 
