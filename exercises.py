@@ -4,36 +4,78 @@
 `exercise_1_N`, which says a sentence. It is a yes if it begins with "Yes".
 """
 
+import functools
 import math
 import random
-from typing import Callable
+from typing import Callable, Iterable, Optional
 
-from lesson_1_tokens import (CORPUS, UNKNOWN, build_vocabulary, companions, corpus_stories, letter_tokens, read_text,
-                             subword_tokens, tokens_to_ids, word_tokens)
-from lesson_2_coding_tokenizer import (Tokenizer, course_tokenizer, encode_simply, merge_pair, text_to_bytes, train_merges,
-                                       train_merges_simply)
-from lesson_3_embeddings import (EmbeddingModel, Vector, bits, bits_per_byte, course_model, dot, lookup, nearest, story_ids)
+from lesson_1_tokens import (CORPUS, UNKNOWN, build_vocabulary, companions, corpus_stories, letter_tokens,
+                             read_text, subword_tokens, tokens_to_ids, word_tokens)
+from lesson_2_coding_tokenizer import (Tokenizer, course_tokenizer, encode_simply, merge_pair, text_to_bytes,
+                                       train_merges, train_merges_simply)
+from lesson_3_embeddings import (EmbeddingModel, Vector, bits, bits_per_byte, course_model, dot, lookup,
+                                 nearest, story_ids)
 from lesson_4_sampling import CANDIDATES, generate_ids, next_token_probabilities, normalize, softmax
 from lesson_5_transformer import Linear, attention, attention_weights, gated_feed_forward, rotate, silu
 from lesson_6_llama import SMOLLM2, best_experts, count_parameters, quantize
 
 
+def asks_for(what: str, fits: Callable[[object], bool]) -> Callable:
+    """Decorate a check that takes one kind of answer; any other gets the hint to write that."""
+    def decorate(check: Callable) -> Callable:
+        @functools.wraps(check)
+        def checked(answer: object) -> str:
+            return check(answer) if fits(answer) else f"Write {what}."
+        return checked
+    return decorate
+
+
+def is_number(answer: object) -> bool:
+    return isinstance(answer, (int, float))
+
+
+def is_whole(answer: object) -> bool:
+    return isinstance(answer, int)
+
+
+def is_string(answer: object) -> bool:
+    return isinstance(answer, str)
+
+
+def list_of(fits: Callable[[object], bool], count: Optional[int] = None) -> Callable[[object], bool]:
+    """What tells whether an answer is a list of so many of a kind; without a count, of any length."""
+    return lambda answer: (isinstance(answer, (list, tuple)) and all(map(fits, answer))
+                           and count in (None, len(answer)))
+
+
+def mistake(answer: Callable, cases: Iterable[tuple[tuple, float]]) -> str:
+    """The first arguments for which a function doesn't give the right number, or nothing."""
+    for arguments, right in cases:
+        given = answer(*arguments)
+        if not is_number(given) or not abs(given - right) < 1e-9:
+            return f"For {' and '.join(map(repr, arguments))} it gave {given!r}; {right:.4g} is right."
+    return ""
+
+
 # %% Lesson 1: tokens
 
-def exercise_1_1(answer: object) -> str:
+@asks_for("a list of 5 strings", list_of(is_string, 5))
+def exercise_1_1(answer: list[str]) -> str:
     """Cut a text with two spaces in a row into words."""
     return _compare(answer, word_tokens("Is it red?  Yes."), "one is a space all alone.",
                     "A token is a word with the one space before it, or a space left over.")
 
 
-def exercise_1_2(answer: object) -> str:
+@asks_for("a list of 7 whole numbers", list_of(is_whole, 7))
+def exercise_1_2(answer: list[int]) -> str:
     """The ids of "bandana", by the vocabulary of "banana"."""
     right = tokens_to_ids(letter_tokens("bandana"), build_vocabulary(letter_tokens("banana")))
     return _compare(answer, right, 'the "d" is <UNK> now, and nothing leads back from there.',
                     'Ids go by first appearance in "banana", from 0. The next is for all other letters.')
 
 
-def exercise_1_3(answer: object) -> str:
+@asks_for("a list of 8 strings", list_of(is_string, 8))
+def exercise_1_3(answer: list[str]) -> str:
     """The company of " the" and " a"."""
     words = word_tokens(read_text(CORPUS))
     right = [word for article in (" the", " a") for word, count in companions(words, article)]
@@ -41,22 +83,19 @@ def exercise_1_3(answer: object) -> str:
                     'Mind the spaces, in what you ask for and in what you get: " the" is not "the".')
 
 
-def exercise_1_4(answer: object) -> str:
+@asks_for("a function: def answer_4(tokens, vocabulary), and so on", callable)
+def exercise_1_4(answer: Callable[[list[str], dict[str, int]], float]) -> str:
     """Write the share of unknown tokens."""
-    if not callable(answer):
-        return "Write a function: def answer_4(tokens, vocabulary), and so on."
-    for text, share in (("car bus bus tram", 0.75), ("car", 0), ("bus", 1), ("", 0), ("car car van", 1 / 3)):
-        given = answer(text.split(), {"car": 0, UNKNOWN: 1})
-        if not isinstance(given, (int, float)) or not abs(given - share) < 1e-9:
-            return f"If only 'car' is known, it gave {given!r} for {text.split()}; {share:g} is right."
+    shares = {"car bus bus tram": 0.75, "car": 0, "bus": 1, "": 0, "car car van": 1 / 3}
+    cases = (((text.split(), {"car": 0, UNKNOWN: 1}), share) for text, share in shares.items())
     seen, held_out = (word_tokens("\n\n".join(stories)) for stories in corpus_stories())
-    return f"Yes: for the held-out stories it gives {answer(held_out, build_vocabulary(seen)):.1%}."
+    return mistake(answer, cases) or (
+        f"Yes: for the held-out stories it gives {answer(held_out, build_vocabulary(seen)):.1%}.")
 
 
-def exercise_1_5(answer: object) -> str:
+@asks_for("a function: def answer_5(text), and so on", callable)
+def exercise_1_5(answer: Callable[[str], list[str]]) -> str:
     """For an evening: a cutter that beats `word_tokens`."""
-    if not callable(answer):
-        return "Write a function: def answer_5(text), and so on."
     for text in ("", " ", "One  two, three.\n", "\t«Größe» 3.14", "车，🌲\x00_a1", read_text(CORPUS)):
         tokens = answer(text)
         if not isinstance(tokens, list) or "".join(map(str, tokens)) != text:
@@ -70,55 +109,53 @@ def exercise_1_5(answer: object) -> str:
     return f"Yes: {count:,} tokens, {distinct:,} of them distinct. Lesson 2 begins with a cutter like yours."
 
 
-def _compare(answer: object, right: list, remark: str, hint: str) -> str:
+def _compare(answer: list, right: list, remark: str, hint: str) -> str:
     if answer == right:
         return f"Yes, all {len(right)}: {remark}"
-    if not isinstance(answer, list) or [type(part) for part in answer] != [type(part) for part in right]:
-        kind = "strings" if isinstance(right[0], str) else "whole numbers"
-        return f"Write a list of {len(right)} {kind}. {hint}"
     wrong = next(place for place, part in enumerate(answer) if part != right[place])
     return f"{answer[wrong]!r}, number {wrong + 1} in the list, is not right. {hint}"
 
 
 # %% Lesson 2: coding our own tokenizer
 
+@asks_for("a whole number, without quotation marks", is_whole)
 def exercise_2_1(answer: int) -> str:
     """The bytes of a text."""
     if answer == len(text_to_bytes("naïve 🌲")):
         return "Yes: ï takes two bytes, 🌲 takes four, and the others take one each."
-    return "Write a number, without quotation marks. Of the 7 characters two need more than one byte."
+    return "Not yet. Of the 7 characters two need more than one byte."
 
 
+@asks_for("a list of whole numbers", list_of(is_whole))
 def exercise_2_2(answer: list[int]) -> str:
     """Merge ones."""
     if answer == merge_pair([1, 1, 1, 2, 1, 1], (1, 1), 9):
         return "Yes: of three ones in a row the first two are merged, and the third is left over."
-    return "Write a list of numbers. From left to right, the first two that fit are merged first."
+    return "Not yet. From left to right, the first two that fit are merged first."
 
 
+@asks_for("a list of three strings, such as ['ab', ' a', 'b']", list_of(is_string, 3))
 def exercise_2_3(answer: list[str]) -> str:
     """The first three merges, with ties."""
     merges = train_merges_simply("cat hat that", 256 + 3)
     right = Tokenizer(merges).tokens(merges.values())
     if answer == right:
         return "Yes: the third was a tie of four pairs, and of these the space and t have the lowest ids."
-    if not isinstance(answer, list) or len(answer) != 3:
-        return f"Three strings are wanted, such as ['ab', ' a', 'b'], and not {answer!r}."
     agree = [mine == theirs for mine, theirs in zip(answer, right)].index(False)
     return f"Right so far: {agree}. Count all pairs of neighbours, with each merged pair as one token."
 
 
+@asks_for("a function: def answer_4(tokenizer, text), and so on", callable)
 def exercise_2_4(answer: Callable[[Tokenizer, str], float]) -> str:
     """Write the bytes per token."""
-    tokenizer, averages = course_tokenizer(), []
-    for text in ("The cat is sleeping.", "我们正在学习人工智能", "for id in ids:\n    print(id)", "'stop it", ""):
-        averages.append(len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text))))
-        given = answer(tokenizer, text)
-        if not abs(given - averages[-1]) < 1e-9:
-            return f"For {text!r} it gave {given}; {averages[-1]:.4g} is right."
-    return "Yes: {:.1f} for the English text, {:.1f} for the Chinese, {:.1f} for a program.".format(*averages)
+    tokenizer = course_tokenizer()
+    texts = ("The cat is sleeping.", "我们正在学习人工智能", "for id in ids:\n    print(id)", "'stop it", "")
+    averages = [len(text_to_bytes(text)) / max(1, len(tokenizer.encode(text))) for text in texts]
+    remark = "{:.1f} for the English text, {:.1f} for the Chinese, {:.1f} for a program.".format(*averages)
+    return mistake(functools.partial(answer, tokenizer), zip(zip(texts), averages)) or f"Yes: {remark}"
 
 
+@asks_for("a function: def answer_5(text, count), and so on", callable)
 def exercise_2_5(answer: Callable[[str, int], list[bytes]]) -> str:
     """For an evening: a trainer that beats byte-pair encoding."""
     seen, held_out = map("\n\n".join, corpus_stories())
@@ -137,15 +174,17 @@ def exercise_2_5(answer: Callable[[str, int], list[bytes]]) -> str:
 
 # %% Lesson 3: embeddings
 
+@asks_for("a list of three numbers", list_of(is_number, 3))
 def exercise_3_1(answer: list[float]) -> str:
     """Three cosines."""
     if answer == [1, -1, 0]:
         return "Yes: the same way, the opposite way, and a right angle."
-    if len(answer) != 3 or max(map(abs, answer)) > 1:
-        return "Write three numbers. None is above 1 or below -1: how long the arrows are does not count."
+    if max(map(abs, answer)) > 1:
+        return "None is above 1 or below -1: how long the arrows are does not count."
     return "The same way, the opposite way, a right angle: which is which?"
 
 
+@asks_for("a list of two numbers", list_of(is_number, 2))
 def exercise_3_2(answer: list[float]) -> str:
     """Bits of surprise."""
     right = [bits(1 / 1024), 8 * bits(1 / 4)]
@@ -156,6 +195,7 @@ def exercise_3_2(answer: list[float]) -> str:
     return "One bit is the surprise of a tossed coin. How many coins have 1,024 outcomes together?"
 
 
+@asks_for("a string", is_string)
 def exercise_3_3(answer: str) -> str:
     """The token nearest to a sum of two."""
     tokenizer, model = course_model()
@@ -168,15 +208,15 @@ def exercise_3_3(answer: str) -> str:
             "Not that one. `nearest` gives ids, best first; the first ones are the two themselves.")
 
 
+@asks_for("a function: def answer_4(a, b), and so on", callable)
 def exercise_3_4(answer: Callable[[Vector, Vector], float]) -> str:
     """Write the distance of two arrows."""
-    for a, b in (([1, 2], [4, 6]), ([0.0], [-2.5]), ([0.5] * 4, [0.5] * 4), ([1e-3] * 50, [0.0] * 50)):
-        distance, given = math.dist(a, b), answer(a, b)
-        if not (isinstance(given, (int, float)) and abs(given - distance) < 1e-9):
-            return f"For {a} and {b} it gave {given}; {distance} is right."
-    return "Yes: in 1, 2, 4 and 50 dimensions."
+    pairs = ([1, 2], [4, 6]), ([0.0], [-2.5]), ([0.5] * 4, [0.5] * 4), ([1e-3] * 50, [0.0] * 50)
+    cases = ((pair, math.dist(*pair)) for pair in pairs)
+    return mistake(answer, cases) or "Yes: in 1, 2, 4 and 50 dimensions."
 
 
+@asks_for("a function: def answer_5(ids, vocab_size), and so on", callable)
 def exercise_3_5(answer: Callable) -> str:
     """For an evening: a model that beats this lesson's."""
     tokenizer, (seen, held_out) = course_tokenizer(), corpus_stories()
@@ -195,19 +235,17 @@ exercise_3_5.seconds = 1800
 
 # %% Lesson 4: sampling
 
+@asks_for("a list of three numbers, such as [0.2, 0.3, 0.5]", list_of(is_number, 3))
 def exercise_4_1(answer: list[float]) -> str:
     """From weights to probabilities."""
-    if not isinstance(answer, list) or len(answer) != 3:
-        return "answer_1 should be a list of three numbers, such as [0.2, 0.3, 0.5]."
     if answer == [0.5, 0.25, 0.25]:
         return "Yes: the weights add up to 4, so each is divided by 4."
     return f"These add up to {sum(answer):g}. They should be 1, and the first twice the second."
 
 
+@asks_for("a list of ids, such as [1, 3]; the tokens have ids 0 to 4", list_of(range(5).__contains__))
 def exercise_4_2(answer: list[int]) -> str:
     """Three filters, one after the other."""
-    if not isinstance(answer, list) or not all(id in range(5) for id in answer):
-        return "answer_2 should be a list of ids, such as [1, 3]; the five tokens have the ids 0 to 4."
     logits = [math.log(share) for share in (0.5, 0.2, 0.15, 0.1, 0.05)]
     shares = next_token_probabilities(logits, top_k=4, top_p=0.88, min_p=0.15)
     if not all(shares[id] for id in answer):
@@ -217,10 +255,9 @@ def exercise_4_2(answer: list[int]) -> str:
     return "Yes: top-k takes out the last, and top-p the fourth, for the rescaled three reach 0.895."
 
 
+@asks_for("a number", is_number)
 def exercise_4_3(answer: float) -> str:
     """Find the temperature."""
-    if not isinstance(answer, (int, float)):
-        return "answer_3 should be a number."
     high, low = softmax([3.0, 0.0], answer)
     times = high / low if low else math.inf
     if abs(times - math.e) > 1e-6:
@@ -228,16 +265,16 @@ def exercise_4_3(answer: float) -> str:
     return "Yes: divided by the temperature, a distance of 3 becomes 1."
 
 
+@asks_for("a function: def answer_4(probabilities), and so on", callable)
 def exercise_4_4(answer: Callable[[Vector], float]) -> str:
     """Write the entropy."""
-    for probabilities in ([0.5, 0.25, 0.25], [1.0, 0.0], [0.125] * 8, normalize(CANDIDATES.values())):
-        entropy = sum(share * bits(share) for share in probabilities if share)
-        given = answer(list(probabilities))
-        if given is None or not abs(given - entropy) < 1e-9:
-            return f"For {probabilities} it gave {given}; {entropy} is right."
-    return f"Yes: the five words for the sky have {entropy:.2f} bits; three equally likely words have 1.58."
+    draws = [0.5, 0.25, 0.25], [1.0, 0.0], [0.125] * 8, normalize(CANDIDATES.values())
+    entropies = [sum(share * bits(share) for share in draw if share) for draw in draws]
+    remark = f"the five words for the sky have {entropies[-1]:.2f} bits; three equally likely words have 1.58."
+    return mistake(answer, zip(zip(draws), entropies)) or f"Yes: {remark}"
 
 
+@asks_for("a function: def answer_5(model, ids, count), and so on", callable)
 def exercise_4_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) -> str:
     """For an evening: a text more probable than greedy's."""
     tokenizer, model = course_model()
@@ -245,7 +282,7 @@ def exercise_4_5(answer: Callable[[EmbeddingModel, list[int], int], list[int]]) 
     for prompt in ("The dog", "The girl asked", "The cat"):
         ids = tokenizer.encode(prompt)
         found = answer(model, list(ids), 6)
-        if len(found) != 6 or not set(found) <= set(range(len(tokenizer))):
+        if not list_of(range(len(tokenizer)).__contains__, 6)(found):
             return f"After {prompt!r} it should give six ids below {len(tokenizer)}, and it gave {found!r}."
         by_greedy = [step[0] for step in generate_ids(model, ids, max_new_tokens=6, temperature=0)]
         yours += _surprise(model, ids, found)
@@ -265,6 +302,7 @@ def _surprise(model: EmbeddingModel, ids: list[int], more: list[int]) -> float:
 
 # %% Lesson 5: the transformer
 
+@asks_for("a list of three lists of numbers", list_of(list_of(is_number), 3))
 def exercise_5_1(answer: list[Vector]) -> str:
     """Who looks at whom, if nobody looks ahead."""
     rows = [[round(share, 2) for share in [*row, 0, 0][:3]] for row in answer]
@@ -273,6 +311,7 @@ def exercise_5_1(answer: list[Vector]) -> str:
     return "Query 2 must not see key 3, however well they match. Equal matches get equal shares of 1."
 
 
+@asks_for("a list of two numbers", list_of(is_number, 2))
 def exercise_5_2(answer: list[int]) -> str:
     """The size of a cache."""
     if answer == [65536, 262144]:
@@ -280,6 +319,7 @@ def exercise_5_2(answer: list[int]) -> str:
     return "In each block, for each head that is asked: a key and a value of `MISTRAL.head_dim` numbers."
 
 
+@asks_for("a list of two lists of 8 numbers", list_of(list_of(is_number, 8), 2))
 def exercise_5_3(answer: list[Vector]) -> str:
     """Set a head by hand."""
     for position in range(2, 31):
@@ -291,23 +331,29 @@ def exercise_5_3(answer: list[Vector]) -> str:
     return "Yes: two back, from everywhere."
 
 
+@asks_for("a function: def answer_4(queries, keys, values), and so on", callable)
 def exercise_5_4(answer: Callable) -> str:
     """Write attention for a whole text."""
     rng = random.Random(0)
     queries, keys, values = ([[rng.gauss(0, 1) for _ in range(3)] for _ in range(7)] for _ in "qkv")
     right = [attention(query, keys[:at + 1], values[:at + 1]) for at, query in enumerate(queries)]
     given = answer(queries, keys, values)
-    if len(given) == 7 and all(math.dist(*pair) < 1e-9 for pair in zip(given, right)):
+    is_matrix = list_of(list_of(is_number, 3), 7)(given)
+    if is_matrix and all(math.dist(*rows) < 1e-9 for rows in zip(given, right)):
         return "Yes: this is what a graphics card computes for all tokens at once."
-    return f"For 7 tokens it should be {right}. Whom may the first token see, and whom the last?"
+    rounded = [[round(number, 2) for number in row] for row in right]
+    return f"For 7 tokens it should be {rounded}. Whom may the first token see, and whom the last?"
 
 
+@asks_for("a function: def answer_5(query, keys, values, upstream), and so on", callable)
 def exercise_5_5(answer: Callable) -> str:
     """For an evening: the slopes of attention."""
     rng = random.Random(0)
     upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
-    of_query, of_keys, of_values = answer(query, rows[:5], rows[5:], upstream)
-    names, slopes = ["query"] + ["keys"] * 5 + ["values"] * 5, [of_query, *of_keys, *of_values]
+    given = answer(query, rows[:5], rows[5:], upstream)
+    if not list_of(lambda part: isinstance(part, list), 3)(given):
+        return "It should return three lists: the slopes of the query, of the keys, and of the values."
+    names, slopes = ["query"] + ["keys"] * 5 + ["values"] * 5, [given[0], *given[1], *given[2]]
     for vector, slope, name in [*zip([query, *rows], slopes, names)][::-1]:
         for place in range(4):
             losses = []
@@ -322,6 +368,7 @@ def exercise_5_5(answer: Callable) -> str:
 
 # %% Lesson 6: Llama 4
 
+@asks_for("a whole number", is_whole)
 def exercise_6_1(answer: int) -> str:
     """Count the parameters of a small Llama."""
     small = {**SMOLLM2, "vocab_size": 100, "hidden_size": 8, "intermediate_size": 20, "num_hidden_layers": 1,
@@ -331,6 +378,7 @@ def exercise_6_1(answer: int) -> str:
     return "Begin with 100 x 8. Then the block: q, k, v, o, the three matrices of SwiGLU, and the norms."
 
 
+@asks_for("a list of three lists of two whole numbers", list_of(list_of(is_whole, 2), 3))
 def exercise_6_2(answer: list[list[int]]) -> str:
     """The experts that a router picks."""
     router = Linear([[1, 0], [0, 1], [1, 1], [-1, 2]])
@@ -339,13 +387,15 @@ def exercise_6_2(answer: list[list[int]]) -> str:
     return "Not yet. [3, 1] scores 3, 1, 4 and -1: its dot products with the four rows."
 
 
+@asks_for("a list of three whole numbers", list_of(is_whole, 3))
 def exercise_6_3(answer: list[int]) -> str:
     """Quantize a row."""
     if answer == quantize([0.4, -1.0, 0.25], bits=4)[0]:
         return "Yes: read back, they are 0.43, -1 and 0.29. Four bits are coarse."
-    return "A list of three whole numbers. The largest, signs left out, takes all 7 steps; and 0.4?"
+    return "Not yet. The largest, signs left out, takes all 7 steps; and 0.4?"
 
 
+@asks_for("a whole number", is_whole)
 def exercise_6_4(answer: int) -> str:
     """The largest scale that is safe."""
     if answer == 499 // (9 * (1 + 2 + 2)):
@@ -353,6 +403,7 @@ def exercise_6_4(answer: int) -> str:
     return "For which weights is the result the largest? They may have the signs of the vector."
 
 
+@asks_for("a function: def answer_5(vector, router, experts, activation, count), and so on", callable)
 def exercise_6_5(answer: Callable) -> str:
     """For an evening: the experts of Mixtral."""
     router, numbers = Linear([[1.0], [3.0], [2.0], [0.0]]), (1.0, 2.0, 3.0, 4.0)

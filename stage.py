@@ -27,7 +27,7 @@ import time
 import traceback
 import unicodedata
 from importlib import import_module
-from itertools import chain, product
+from itertools import chain, cycle, product, zip_longest
 from operator import mul
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -54,7 +54,8 @@ def read_text(path: Union[str, Path]) -> str:
 def decode_text(data: Union[bytes, str], name: str) -> str:
     """Decode UTF-8, from bytes, or from what Python makes of them in a locale without UTF-8.
 
-    >>> decode_text(b"\\xef\\xbb\\xbf\\xe8\\xbd\\xa6\\r\\n", "a file"), decode_text("\\udce8\\udcbd\\udca6", "a text")
+    >>> file, argument = b"\\xef\\xbb\\xbf\\xe8\\xbd\\xa6\\r\\n", "\\udce8\\udcbd\\udca6"
+    >>> decode_text(file, "a file"), decode_text(argument, "a text")
     ('车\\n', '车')
 
     Raises ValueError, with the name, if it is not UTF-8.
@@ -63,7 +64,8 @@ def decode_text(data: Union[bytes, str], name: str) -> str:
         data = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeError as error:
-        raise ValueError(f"{name} is not UTF-8: byte {error.start} does not fit; save it as UTF-8 and try again") from None
+        problem = f"byte {error.start} does not fit; save it as UTF-8 and try again"
+        raise ValueError(f"{name} is not UTF-8: {problem}") from None
 
 
 # %% Draw
@@ -74,8 +76,8 @@ def display_width(text: str) -> int:
     >>> display_width("car"), display_width("车"), display_width("🌲"), display_width("e\\u0301")
     (3, 2, 2, 1)
     """
-    return sum(0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
-               for character in text)
+    return sum(1 + (unicodedata.east_asian_width(character) in "WF")
+               for character in text if not unicodedata.combining(character))
 
 
 def spell_out(text: str) -> str:
@@ -107,7 +109,7 @@ def show_tokens(tokens: Iterable[str], color: Optional[bool] = None) -> str:
     if not (wants_color() if color is None else color):
         return "|".join(tokens)
     palette = (153, 223, 157, 218, 229)     # light backgrounds that are easy to tell apart
-    return "".join(f"\033[30;48;5;{palette[place % len(palette)]}m{token}\033[0m" for place, token in enumerate(tokens))
+    return "".join(f"\033[30;48;5;{color}m{token}\033[0m" for token, color in zip(tokens, cycle(palette)))
 
 
 def show_ids(tokens: Iterable[str], ids: Iterable, width: Optional[int] = None) -> str:
@@ -120,31 +122,32 @@ def show_ids(tokens: Iterable[str], ids: Iterable, width: Optional[int] = None) 
     车
     2
     """
-    room = window() if width is None else width
-    rows, used = [], room + 1
+    room, rows = width or window(), []
     for token, id in zip(map(visible, tokens), map(str, ids)):
-        for part in _fold(token, room):
-            size = max(display_width(part), display_width(id))
-            if used + size > room:
+        for cell in zip_longest(_fill(token, room), [id], fillvalue=""):
+            size = max(map(display_width, cell))
+            if not rows or display_width(rows[-1][0]) + size > room:
                 rows.append(["", ""])
-                used = 0
-            for place, cell in enumerate((part, id)):
-                rows[-1][place] += cell + " " * (size + 2 - display_width(cell))
-            used += size + 2
-            id = ""
-    return "\n\n".join(f"{top.rstrip()}\n{bottom.rstrip()}".rstrip() for top, bottom in rows)
+            for line, part in enumerate(cell):
+                rows[-1][line] += part + " " * (size + 2 - display_width(part))
+    return "\n\n".join("\n".join(map(str.rstrip, row)).rstrip() for row in rows)
 
 
-def _fold(token: str, room: int) -> list[str]:
-    """A token in parts that fit the window: one, unless it is very long."""
-    parts, used = [""], 0
-    for character in token:
-        if used + display_width(character) > room:
-            parts.append("")
-            used = 0
-        parts[-1] += character
-        used += display_width(character)
-    return parts
+def _widen(line: str) -> str:
+    """Give each character that takes two columns a companion, so that `len` counts columns."""
+    return "".join("\0" * (display_width(character) - 1) + character for character in line)
+
+
+def _fill(line: str, room: int, indent: str = "") -> list[str]:
+    """A text in lines that fit, broken between words; code keeps its blanks, and goes on further in."""
+    parts = textwrap.wrap(_widen(line), room, subsequent_indent=indent, drop_whitespace=not indent)
+    return [part.replace("\0", "").rstrip() for part in parts if part.strip()] or [""]
+
+
+def _cut(line: str, room: int) -> list[str]:
+    """A line of a drawing is never broken: what does not fit is cut off."""
+    wide = _widen(line)
+    return [line if len(wide) <= room else wide[:room - 1].replace("\0", "") + "…"]
 
 
 def bar(share: float, width: int = 24) -> str:
@@ -232,24 +235,24 @@ def progress(steps: Sequence, label: str) -> Iterator:
     >>> sum(progress(range(5), "adding"))
     10
     """
-    start = drawn = time.monotonic()
+    start, drawn = time.monotonic(), 0.0
     for done, step in enumerate(steps, 1):
         yield step
-        now = time.monotonic()
-        if now - drawn > 0.2 and _is_terminal(sys.stderr):
-            drawn, share = now, done / len(steps)
-            left = (now - start) * (1 - share) / share
-            print(f"\r{label} {bar(share):24} {left:3.0f} s left ", end="", file=sys.stderr, flush=True)
-    if drawn > start:
+        passed = time.monotonic() - start
+        if passed > drawn + 0.2 and _is_terminal(sys.stderr):
+            drawn, share = passed, done / len(steps)
+            left = f"{passed / share - passed:3.0f} s left"
+            print(f"\r{label} {bar(share):24} {left} ", end="", file=sys.stderr, flush=True)
+    if drawn:
         print("\r" + " " * (len(label) + 40) + "\r", end="", file=sys.stderr, flush=True)
 
 
 # %% Draw a map
 
 def place_labels(points: dict[str, Sequence[float]], columns: int, rows: int) -> dict[str, tuple[int, int]]:
-    """A row and a column for each label, as near to its point as there is room; both axes have the same scale.
+    """A row and a column for each label, as near to its point as there is room.
 
-    A line of a terminal is as high as two columns are wide.
+    Both axes have the same scale: a line of a terminal is as high as two columns are wide.
 
     >>> place_labels({"dog": (0, 0), "cat": (0.1, 0), "car": (9, 4)}, columns=20, rows=5)
     {'dog': (4, 0), 'cat': (3, 0), 'car': (0, 16)}
@@ -262,10 +265,11 @@ def place_labels(points: dict[str, Sequence[float]], columns: int, rows: int) ->
     places, free = {}, set(product(range(rows), range(columns)))
     for label, (x, y) in points.items():
         row, column, width = (max(ys) - y) / scale / 2, (x - min(xs)) / scale, display_width(label)
-        fits = [(top, left) for top, left in free if all((top, left + step) in free for step in range(width + 1))]
+        fits = [(4 * abs(top - row) + abs(left - column), top, left) for top, left in free
+                if all((top, left + step) in free for step in range(width + 1))]
         if not fits:
             raise ValueError(f"a map of {columns} by {rows} has no room for {len(points)} words")
-        top, left = min(fits, key=lambda place: (4 * abs(place[0] - row) + abs(place[1] - column), place))
+        _, top, left = min(fits)
         places[label] = top, left
         free -= {(top, left + step) for step in range(-1, width + 1)}
     return places
@@ -286,22 +290,24 @@ def draw_map(points: dict[str, Sequence[float]], columns: int = 78, rows: int = 
     return "\n".join("".join(line).rstrip() for line in lines).strip("\n")
 
 
-def svg_map(points: dict[str, Sequence[float]], kinds: dict[str, str], columns: int = 76, rows: int = 30) -> str:
-    """The same map as a picture for any browser, with a dot for each label, and a colour for each kind of them.
+def svg_map(points: dict[str, Sequence[float]], kinds: dict[str, str],
+            columns: int = 76, rows: int = 30) -> str:
+    """The same map as a picture for any browser, with a dot for each label, and a colour for each kind.
 
     >>> svg_map({"dog": (0, 0), "red": (1, 0)}, {"animals": "dog cat", "colours": "red"})[:38]
     '<svg xmlns="http://www.w3.org/2000/svg'
     """
     paint = dict(zip(kinds, ("#c0392b", "#2455a4", "#8e44ad", "#1e8449", "#ca6f1e")))
     color_of = {label: paint[kind] for kind, labels in kinds.items() for label in labels.split()}
-    dots = [(12 * column, 24 * row, label, color_of.get(label, "#555"))
+    dots = [(12 * column, 24 * row, color_of.get(label, "#555"), label)
             for label, (row, column) in place_labels(points, columns, rows).items()]
-    dots += [(150 * place, 24 * rows + 12, kind, color) for place, (kind, color) in enumerate(paint.items())]
-    drawn = [f'<g fill="{color}"><circle cx="{x + 20}" cy="{y + 28}" r="4"/>'
-             f'<text x="{x + 28}" y="{y + 34}">{html.escape(label)}</text></g>' for x, y, label, color in dots]
-    size = f'width="{40 + 12 * columns}" height="{60 + 24 * rows}"'
-    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="monospace" font-size="17">',
-                      '<rect width="100%" height="100%" fill="white"/>', *drawn, "</svg>", ""])
+    legend = [(150 * place, 24 * rows + 12, color, kind) for place, (kind, color) in enumerate(paint.items())]
+    drawn = "\n".join(f'<g fill="{color}"><circle cx="{x + 20}" cy="{y + 28}" r="4"/>'
+                      f'<text x="{x + 28}" y="{y + 34}">{html.escape(label)}</text></g>'
+                      for x, y, color, label in dots + legend)
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{40 + 12 * columns}" height="{60 + 24 * rows}" '
+            f'font-family="monospace" font-size="17">\n'
+            f'<rect width="100%" height="100%" fill="white"/>\n{drawn}\n</svg>\n')
 
 
 def principal_components(matrix: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -345,172 +351,137 @@ def play(module: Union[ModuleType, SimpleNamespace], step: bool = False, everyth
     """
     player = _Player(step)
     with contextlib.suppress(EOFError):     # the reader has seen enough
-        for scene in _scenes(module, everything):
-            player.show(scene, dict(vars(module)))
-        player.say(f"{player.wrong} of {player.ran} examples went wrong." if player.wrong else
-                   f"All {player.ran} examples gave what the lesson says.", "1;31" if player.wrong else "1;32")
-    return player.wrong
+        for part in _parts(module, everything):
+            player.show(vars(module), **part)
+        wrong, ran = player.failures, player.tries
+        player.say(f"{wrong} of {ran} examples went wrong." if wrong else
+                   f"All {ran} examples gave what the lesson says.", "1;31" if wrong else "1;32")
+    return player.failures
 
 
-def _scenes(module: Union[ModuleType, SimpleNamespace], everything: bool) -> Iterator[SimpleNamespace]:
-    """Yield what there is to be played: sections, and in each its constants, functions and classes."""
+def _parts(module: Union[ModuleType, SimpleNamespace], everything: bool) -> Iterator[dict[str, str]]:
+    """Yield what there is to play, part by part: the arguments of `_Player.show`."""
     path = getattr(module, "__file__", None)
     source = Path(path).read_text(encoding="utf-8") if path else repr(module.__doc__)
-    tree, lines = ast.parse(source), source.splitlines()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.arg):
-            node.annotation = None      # the types stand in the source; here the names are enough
-    yield _scene(docstring=ast.get_docstring(tree))
-    starts = [number for number, line in enumerate(lines) if line.startswith("# %%")]
-    titles = [lines[start][4:].strip() for start in starts]
-    played = [title for title in titles if everything or not title.startswith("The same, fast")]
-    played = [title for title in played if title != "On the command line"]
-    for title, start, end in zip(titles, starts, [*starts[1:], len(lines)]):
-        if title == "On the command line":
-            return
+    opening, *cells = re.split(r"(?m)^# %% (.+)\n", source)
+    sections = dict(zip(cells[::2], cells[1::2]))
+    sections.pop("On the command line", None)
+    played = [title for title in sections if everything or not title.startswith("The same, fast")]
+    yield {"docstring": ast.get_docstring(ast.parse(opening)) or ""}
+    for title, text in sections.items():
         if title not in played:
-            yield _scene(docstring=f"(Skipped: “{title}”, from line {start + 1} of {Path(path).name}. --all plays it too.)")
+            line = source[:source.index(f"# %% {title}\n")].count("\n") + 1
+            place = f"from line {line} of {Path(path).name}"
+            yield {"docstring": f"(Skipped: “{title}”, {place}. --all plays it too.)"}
             continue
-        yield _scene(rule=f"{played.index(title) + 1} of {len(played)} · {title}", docstring=_introduction(lines[start + 1:end]))
-        for node in tree.body:
-            if start < node.lineno <= end:
-                yield from _scenes_of(node, lines, everything)
+        introduction = re.sub("(?m)^# ?", "", re.match(r"(#.*\n)*", text).group())
+        yield {"title": f"{played.index(title) + 1} of {len(played)} · {title}", "docstring": introduction}
+        tree = ast.parse(text)
+        yield from _definitions(tree.body, _bare_lines(tree, text), everything)
 
 
-def _scene(rule: str = "", heading: str = "", docstring: Optional[str] = "", code: str = "") -> SimpleNamespace:
-    return SimpleNamespace(rule=rule, heading=heading, docstring=(docstring or "") + "\n", code=code)
+def _bare_lines(tree: ast.Module, source: str) -> list[str]:
+    """The lines of a source as they are played: a docstring is blank, and a function has no types."""
+    lines = source.split("\n")
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            continue
+        first = node.body[0]
+        if ast.get_docstring(node) is not None:
+            lines[first.lineno - 1:first.end_lineno] = [""] * (first.end_lineno - first.lineno + 1)
+        if isinstance(node, ast.FunctionDef) and first.lineno > node.lineno:
+            for part in ast.walk(node.args):
+                part.annotation = None
+            head = f"{' ' * node.col_offset}def {node.name}({ast.unparse(node.args)}):"
+            lines[node.lineno - 1:first.lineno - 1] = [head, *[""] * (first.lineno - node.lineno - 1)]
+    return lines
 
 
-def _introduction(lines: list[str]) -> str:
-    """The comment right below a section's title."""
-    comment = re.match(r"(?:#.*\n)*", "\n".join(lines) + "\n").group()
-    return re.sub("(?m)^# ?", "", comment).strip()
+def _definitions(nodes: list, lines: list, everything: bool, owner: str = "") -> Iterator[dict[str, str]]:
+    """Yield the part of each constant, function and class, and after a class those of its methods."""
+    for node in nodes:
+        target = node.targets[0] if isinstance(node, ast.Assign) else node
+        name = getattr(target, "id", getattr(target, "name", "__"))
+        if name.startswith("__" if everything else "_"):
+            continue
+        inner = node.body if isinstance(node, ast.ClassDef) else []
+        methods = [part for part in inner if isinstance(part, ast.FunctionDef) and part.name[:2] != "__"]
+        end = _first_line(methods[0]) - 1 if methods else node.end_lineno
+        code = textwrap.dedent("\n".join(lines[_first_line(node) - 1:end])).strip("\n")
+        part = {"code": re.sub(":\n\n+", ":\n", code)}       # a docstring left empty lines
+        if target is node:
+            docstring = ast.get_docstring(node) or ""
+            what_it_raises = re.search(r"(?m)^Raises \w+Error|\Z", docstring).start()
+            part.update(name=owner + name, docstring=docstring if everything else docstring[:what_it_raises])
+        yield part
+        yield from _definitions(methods, lines, everything, name + ".")
 
 
-def _scenes_of(node: ast.AST, lines: list[str], everything: bool, owner: str = "") -> Iterator[SimpleNamespace]:
-    """Yield the scenes of one statement: a constant, a function, or a class and its methods."""
-    names = [getattr(target, "id", "_") for target in getattr(node, "targets", [])] or [getattr(node, "name", "_")]
-    if names[0].startswith("_") and not (everything and isinstance(node, (ast.FunctionDef, ast.ClassDef))):
-        return
-    code = textwrap.dedent(_code(node, lines))
-    if isinstance(node, ast.Assign):
-        yield _scene(code=code)
-        return
-    docstring = ast.get_docstring(node) or ""
-    if not everything:
-        docstring = re.split(r"(?m)^Raises \w+Error", docstring)[0]
-    yield _scene(heading=owner + names[0], docstring=docstring, code=code)
-    for method in node.body if isinstance(node, ast.ClassDef) else []:
-        if isinstance(method, ast.FunctionDef) and not method.name.startswith("__"):
-            yield from _scenes_of(method, lines, everything, owner=node.name + ".")
-
-
-def _code(node: ast.AST, lines: list[str]) -> str:
-    """A statement as it stands in the file; functions without docstring and types, classes without public methods."""
-    first = node.decorator_list[0].lineno if getattr(node, "decorator_list", None) else node.lineno
-    if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return "\n".join(lines[first - 1:node.end_lineno])
-    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    head = lines[first - 1:node.lineno]
-    if isinstance(node, ast.ClassDef):
-        kept = [part for part in body if not isinstance(part, ast.FunctionDef) or part.name.startswith("__")]
-        gaps = ["\n\n" if isinstance(part, ast.FunctionDef) else "\n" for part in kept]   # fields stand together
-        return "\n".join(head) + "".join(gap + _code(part, lines) for gap, part in zip(["\n", *gaps[1:]], kept))
-    indent = " " * node.col_offset
-    define = textwrap.wrap(f"{indent}def {node.name}({ast.unparse(node.args)}):", 79, subsequent_indent=indent + " " * 8)
-    start = node.body[0].end_lineno if len(body) < len(node.body) else node.body[0].lineno - 1
-    return "\n".join([*head[:-1], *define, *"\n".join(lines[start:node.end_lineno]).strip("\n").split("\n")])
+def _first_line(node: ast.AST) -> int:
+    return min(part.lineno for part in [node, *getattr(node, "decorator_list", [])])
 
 
 class _Player(doctest.DocTestRunner):
-    """Prints scenes, and runs their examples with doctest's own rules of what is right."""
+    """Prints the parts of a lesson, and runs their examples; doctest says what is right."""
 
     def __init__(self, step: bool):
         super().__init__(verbose=False)
-        self.out, self.color = sys.stdout, wants_color()    # while an example runs, sys.stdout is another
-        self.step, self.lines, self.section, self.last = step, 0, "", ""
-        self.ran = self.wrong = 0
-        self.rest: Iterator = iter(())      # what of the scene has not been shown
-
-    def show(self, scene: SimpleNamespace, names: dict) -> None:
-        if scene.rule:
-            self.pause()
-            self.section = "section " + scene.rule.split(" · ")[0] + " · "
-            self.say(f"── {scene.rule} ".ljust(window(), "─") + "\n\n", "1;36")
-        self.say(scene.heading, "1")
-        pieces = doctest.DocTestParser().parse(scene.docstring)
-        examples = [piece for piece in pieces if isinstance(piece, doctest.Example)]
-        self.prose(pieces[0])
-        self.python(scene.code)
-        self.rest = iter(pieces[1:])
-        self.run(doctest.DocTest(examples, names, "lesson", None, 0, None), out=self.out.write, clear_globs=False)
-        for piece in self.rest:
-            self.prose(piece)
-        self.line("")
-
-    def report_start(self, out, test, example):
-        for piece in self.rest:
-            if piece is example:
-                break
-            self.prose(piece)
-        source = re.sub(" *# doctest:.*", "", example.source).rstrip()
-        self.lay_out(">>> " + source.replace("\n", "\n... "), "32")
+        self.step, self.section, self.lines, self.last, self.got = step, "", 0, "", ""
 
     def report_success(self, out, test, example, got):
-        self.ran += 1
-        self.result(got)
+        self.got = got
 
-    def report_failure(self, out, test, example, got):
-        self.report_success(out, test, example, got)
-        self.wrong += 1
-        self.say("but the lesson says:\n" + example.want, "1;31")
+    report_failure = report_success
 
     def report_unexpected_exception(self, out, test, example, exc_info):
-        self.report_failure(out, test, example, "".join(traceback.format_exception_only(*exc_info[:2])))
+        self.got = "".join(traceback.format_exception_only(*exc_info[:2]))
 
-    def result(self, got: str) -> None:
-        """What an example gave: text is filled, and what is drawn stays as it is."""
-        got = re.sub(r"(?s)Traceback \(most recent call last\):\n(?: .*?\n)+(?=\S)", "", got)
-        for line in got.splitlines():
-            (self.lay_out if re.search(r"  |[█-▏│]", line) else self.say)(line, "33")
+    def show(self, names: dict, title: str = "", name: str = "", docstring: str = "", code: str = "") -> None:
+        """Play a part: its title and its name, its prose, its code, and then its examples."""
+        if title:
+            self.pause()
+            self.section = f"section {title.partition(' · ')[0]} · "
+            self.say(f"── {title} ".ljust(window(), "─") + "\n\n", "1;36")
+        self.say(name, "1")
+        test = doctest.DocTest([], names, "lesson", None, 0, None)
+        prose, *pieces = doctest.DocTestParser().parse(docstring + "\n")
+        self.prose(prose)
+        self.python(code)
+        for piece in pieces:
+            self.prose(piece) if isinstance(piece, str) else self.example(piece, test)
+        self.line("")
+
+    def example(self, example: doctest.Example, test: doctest.DocTest) -> None:
+        """Print an example and what it gives: text is filled, and what is drawn stays as it is."""
+        source = re.sub(" *# doctest:.*", "", example.source).rstrip()
+        self.say(">>> " + source.replace("\n", "\n... "), "32", _cut)
+        test.examples = [example]
+        is_wrong = self.run(test, out=lambda text: None, clear_globs=False).failed
+        for line in re.sub(r"(?s)Traceback \(most recent.*?\n(?=\S)", "", self.got).splitlines():
+            self.say(line, "33", _cut if re.search(r"  |[█-▏│]", line) else _fill)
+        if is_wrong:
+            self.say("but the lesson says:\n" + example.want, "1;31")
 
     def prose(self, text: str) -> None:
         """Print paragraphs, filled to the window; one with an indented line is a drawing and stays."""
         for paragraph in re.findall(r"(?:.+\n)+|\n", text):
-            is_drawing = re.search("^ ", paragraph, re.MULTILINE)
-            self.lay_out(paragraph) if is_drawing else self.say(" ".join(paragraph.split()) or "\n")
+            if re.search("(?m)^ ", paragraph):
+                self.say(paragraph, fit=_cut)
+            else:
+                self.say(" ".join(paragraph.split()) or "\n")
 
     def python(self, code: str) -> None:
         """Print code, in colour on a terminal; a line that is too long goes on further in."""
-        if not code:
-            return
-        self.line("")
-        room = window()
-        for line in code.split("\n"):
-            indent = " " * min(len(line) - len(line.lstrip()) + 8, room // 2)
-            for part in textwrap.wrap(line, room, subsequent_indent=indent, drop_whitespace=False) or [""]:
-                self.line(_paint(part.rstrip()) if self.color else part.rstrip())
-        self.line("")
+        for line in f"\n{code}\n\n".split("\n") if code else []:
+            indent = " " * min(len(line) - len(line.lstrip()) + 8, window() // 2)
+            for part in _fill(line, window(), indent):
+                self.line(_paint(part) if wants_color() else part)
 
-    def say(self, text: str, style: str = "") -> None:
-        """Print text, filled to the window; `style` is a terminal's number for bold, green and so on."""
+    def say(self, text: str, style: str = "", fit: Callable[[str, int], list[str]] = _fill) -> None:
+        """Print lines that fit the window; `style` is a terminal's number for bold, green and so on."""
         for line in text.splitlines():
-            # For the wrapping, a character that takes two columns counts as two.
-            wide = "".join(character + "\0" * (display_width(character) - 1) for character in line)
-            for part in textwrap.wrap(wide, window()) or [""]:
-                self.line(self.styled(part.replace("\0", ""), style))
-
-    def lay_out(self, text: str, style: str = "") -> None:
-        """Print lines as they are; what does not fit the window is cut off."""
-        for line in text.splitlines():
-            if display_width(line) > window():
-                while display_width(line) >= window():
-                    line = line[:-1]
-                line += "…"
-            self.line(self.styled(line, style))
-
-    def styled(self, line: str, style: str) -> str:
-        return f"\033[{style}m{line}\033[0m" if style and self.color and line else line
+            for part in fit(line, window()):
+                self.line(_styled(part, style))
 
     def line(self, line: str) -> None:
         """Print a line, but never two empty ones; with --step a full screen stops here."""
@@ -519,20 +490,25 @@ class _Player(doctest.DocTestRunner):
         if self.lines >= shutil.get_terminal_size().lines - 2:
             self.pause()
         self.lines, self.last = self.lines + 1, line
-        print(line, file=self.out)
+        print(line)
 
     def pause(self) -> None:
         """With --step: wait for Enter. Raises EOFError at a q."""
         if self.step and self.lines:
-            print(self.styled(f"[{self.section}Enter goes on, q ends] ", "7"), end="", file=self.out, flush=True)
+            question = _fill(f"[{self.section}Enter goes on, q ends]", window())
+            print("\n".join(_styled(line, "7") for line in question), end=" ", flush=True)
             answer = sys.stdin.readline()
             if answer.strip().lower() == "q":
                 raise EOFError
-            if self.color:
-                print("\033[1A\033[2K", end="", file=self.out)     # the question has been answered
-            elif not answer:
-                print(file=self.out)
+            if not answer:
+                print()
+            elif wants_color():
+                print("\033[1A\033[2K" * len(question), end="")      # it has been answered
         self.lines = 0
+
+
+def _styled(text: str, style: str) -> str:
+    return f"\033[{style}m{text}\033[0m" if style and text and wants_color() else text
 
 
 def _paint(code: str) -> str:
@@ -541,8 +517,9 @@ def _paint(code: str) -> str:
     >>> _paint("return 'text'")
     "\\x1b[35mreturn\\x1b[0m \\x1b[33m'text'\\x1b[0m"
     """
-    kinds = r"(#.*)|([rbf]*\"(?:\\.|[^\"\\])*\"|[rbf]*'(?:\\.|[^'\\])*')|\b(" + "|".join(keyword.kwlist) + r")\b"
-    return re.sub(kinds, lambda match: f"\033[{('90', '33', '35')[match.lastindex - 1]}m{match.group()}\033[0m", code)
+    kinds = r"""(#.*)|([rbf]*"(?:\\.|[^"\\])*"|[rbf]*'(?:\\.|[^'\\])*')|\b(%s)\b""" % "|".join(keyword.kwlist)
+    colors = ("", "90", "33", "35")
+    return re.sub(kinds, lambda match: f"\033[{colors[match.lastindex]}m{match.group()}\033[0m", code)
 
 
 # %% Check answers
@@ -558,24 +535,25 @@ def check_answers(lesson: Union[str, Path], path: Union[str, Path]) -> int:
     says a sentence, and it is a yes if it begins with "Yes". Returns how many answers
     are not right yet.
     """
-    number = re.search(r"\d+", Path(lesson).name).group()
-    exercises = {name.rpartition("_")[2]: check for name, check in vars(import_module("exercises")).items()
-                 if name.startswith(f"exercise_{number}_")}
-    decode_text(Path(path).read_bytes(), str(path))
+    name, path = Path(lesson).name, Path(path)
+    beginning = f"exercise_{re.search('[0-9]+', name).group()}_"
+    checks = {key[len(beginning):]: check for key, check in vars(import_module("exercises")).items()
+              if key.startswith(beginning)}
+    read_text(path)     # it must be UTF-8
     try:
-        with _time_limit(max(map(_seconds, exercises.values()))):
-            answers = runpy.run_path(str(path))
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{path} stops with {_describe(error, path)}") from None
+        answers = _attempt(path, max(map(_seconds, checks.values())), runpy.run_path, str(path))
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
     open_ones = []
-    for name, check in exercises.items():
-        answer = f"answer_{name}"
-        said = _check(check, answers[answer], path) if answer in answers else f"There is no {answer} yet."
-        is_right = said.startswith("Yes")
-        open_ones += [] if is_right else [f"exercise {name}"]
-        line = f"exercise {name}: {said}"
-        print(f"\033[{'1;32' if is_right else '33'}m{line}\033[0m" if wants_color() else line)
-    print(_what_next(len(exercises), open_ones, Path(lesson).name))
+    for number, check in checks.items():
+        said = _said(path, number, check, answers)
+        open_ones += [] if said.startswith("Yes") else [number]
+        print(_styled(f"exercise {number}: {said}", "33" if number in open_ones else "1;32"))
+    if open_ones:
+        print(f"{len(checks) - len(open_ones)} of {len(checks)}. Next: exercise {open_ones[0]}.")
+    else:
+        later = sorted(path.name for path in HERE.glob("lesson_*.py") if path.name > name)
+        print(f"All {len(checks)}!", f"Next: python3 {later[0]}" if later else "That was the last lesson.")
     return len(open_ones)
 
 
@@ -583,14 +561,13 @@ def _seconds(check: Callable) -> float:
     return getattr(check, "seconds", SECONDS)
 
 
-def _check(check: Callable, answer: object, path: Union[str, Path]) -> str:
+def _said(path: Path, number: str, check: Callable, answers: dict) -> str:
     try:
-        with _time_limit(_seconds(check)):
-            return check(_as_list(answer))
-    except TimeoutError as error:
+        return _attempt(path, _seconds(check), check, _as_list(answers[f"answer_{number}"]))
+    except KeyError:
+        return f"There is no answer_{number} yet."
+    except ValueError as error:
         return f"It {error}"
-    except (Exception, SystemExit) as error:
-        return f"It stopped with {_describe(error, path)}."
 
 
 def _as_list(answer: object) -> object:
@@ -598,45 +575,31 @@ def _as_list(answer: object) -> object:
     return [_as_list(part) for part in answer] if isinstance(answer, (list, tuple)) else answer
 
 
-def _what_next(count: int, open_ones: list[str], lesson: str) -> str:
-    if open_ones:
-        return f"{count - len(open_ones)} of {count}. Next: {open_ones[0]}."
-    later = sorted(path.name for path in HERE.glob("lesson_*.py") if path.name > lesson)
-    return f"All {count}! " + (f"Next: python3 {later[0]}" if later else "That was the last lesson.")
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt what takes longer, even an endless loop, with a TimeoutError."""
-    done, late = threading.Event(), []
+def _attempt(path: Path, seconds: float, function: Callable, argument: object) -> object:
+    """What a function returns; an error, or an endless loop, becomes a ValueError that names it."""
+    end, done = time.monotonic() + seconds, threading.Event()
 
     def interrupt() -> None:
-        wait = seconds
-        while not done.wait(wait):
-            late.append(True)
-            _thread.interrupt_main()
-            wait = 1
+        while not done.wait(max(1, end - time.monotonic())):
+            _thread.interrupt_main()        # more than once: an `except:` may swallow it
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)   # a background job ignores it
     threading.Thread(target=interrupt, daemon=True).start()
     try:
-        yield
+        return function(argument)
     except KeyboardInterrupt:
-        if not late:
+        if time.monotonic() < end:
             raise
-        raise TimeoutError(f"was still running after {seconds:g} seconds: does a loop in it never end?") from None
+        problem = f"was still running after {seconds:g} seconds: does a loop in it never end?"
+    except (Exception, SystemExit) as error:
+        lines = re.findall(rf'File "{re.escape(str(path))}", line (\d+)', traceback.format_exc())
+        where = f" in line {lines[-1]}" if lines else ""
+        hint = " (is an import missing?)" if isinstance(error, NameError) else ""
+        problem = f"stopped with {type(error).__name__}{where}: {getattr(error, 'msg', error)}{hint}."
     finally:
         done.set()
         signal.signal(signal.SIGINT, before)
-
-
-def _describe(error: BaseException, path: Union[str, Path]) -> str:
-    """An error in a learner's file, in one line: what it is, and where in the file."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    lines += [getattr(error, "lineno", None)]
-    where = next((f" in line {line}" for line in reversed(lines) if line), "")
-    hint = " (is an import missing?)" if isinstance(error, NameError) else ""
-    return f"{type(error).__name__}{where}: {getattr(error, 'msg', error)}{hint}"
+    raise ValueError(problem)
 
 
 # %% The command line
@@ -658,33 +621,34 @@ def run_lesson(help: str, show: Callable[..., None]) -> None:
     if "__file__" not in show.__globals__:
         return
     _prepare_streams()
-    name = Path(show.__globals__["__file__"]).name
+    name, status = Path(show.__globals__["__file__"]).name, 0
     try:
         status = _obey(_parser(name, help), SimpleNamespace(**show.__globals__), show)
-        print(end="", flush=True)
+        sys.stdout.flush()
     except BrokenPipeError:
         status = 141
     except KeyboardInterrupt:
         status = 130
-    except SystemExit as end:       # --help
-        status = end.code
+    except SystemExit:      # --help
+        pass
     except (ValueError, OSError) as error:
         is_file = isinstance(error, OSError) and error.filename
         sentence = f"{error.filename}: {error.strerror}" if is_file else str(error)
         print(spell_out(f"{name}: error: {sentence}"), file=sys.stderr)
         status = 2
     try:
-        print(end="", flush=True)
-    except OSError:     # nobody reads it: what is left goes nowhere, and Python need not complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
+    except OSError:
+        os._exit(status)    # nobody reads it, and Python need not complain
     sys.exit(status)
 
 
 def chat(write: Callable[[str, dict], None], settings: dict, change: Callable[[dict, str, str], dict],
          greeting: str = "Type the beginning of a text.") -> None:
-    """Greet, read a line and `write(line, settings)`, or turn a knob; Ctrl-C stops a text, Ctrl-D ends it all.
+    """Greet, read a line and `write(line, settings)`, or turn a knob, again and again.
 
-    `change(settings, name, value)` gives the settings after a line such as "/temperature 0.3".
+    `change(settings, name, value)` gives the settings after a line such as "/temperature
+    0.3". Ctrl-C stops a text, Ctrl-D ends it all.
     """
     with contextlib.suppress(ImportError):
         import readline     # noqa: F401  it makes the arrow keys work, where there is one
@@ -693,11 +657,7 @@ def chat(write: Callable[[str, dict], None], settings: dict, change: Callable[[d
         try:
             line = decode_text(input("> "), "the line")
             if line.startswith("/"):
-                name, _, value = line[1:].partition(" ")
-                settings = settings if name == "help" else change(settings, name, value.strip())
-                for knob, setting in settings.items():
-                    if name in ("help", knob, knob.replace("_", "-")):
-                        print(f"/{knob.replace('_', '-')} is {'off' if setting is None else setting}")
+                settings = _turn_knob(line, settings, change)
             elif line:
                 write(line, settings)
         except ValueError as error:
@@ -708,55 +668,64 @@ def chat(write: Callable[[str, dict], None], settings: dict, change: Callable[[d
             return print()
 
 
+def _turn_knob(line: str, settings: dict, change: Callable[[dict, str, str], dict]) -> dict:
+    """The settings after a line such as "/temperature 0.3"; prints the new one, or after /help all."""
+    name, _, value = line[1:].partition(" ")
+    if name != "help":
+        settings = change(settings, name, value.strip())
+    for knob, setting in settings.items():
+        option = knob.replace("_", "-")
+        if name in ("help", knob, option):
+            print(f"/{option} is {'off' if setting is None else setting}")
+    return settings
+
+
 def _parser(name: str, help: str) -> argparse.ArgumentParser:
     """The parser that a help text describes."""
-    title, *rows = help.strip().splitlines()
-    options = [row for row in rows if row.startswith("  ")]
-    column = max(re.match(r"  \S+(?: [A-Z]+)? +", row).end() for row in options)
-    common = [f"  {option}".ljust(column - 2) + "  " + what for option, what in COMMON.items()]
-    lines = [f"usage: {name} [options] [text]", title, *options, *common, *rows[len(options):]]
-    parser = argparse.ArgumentParser(prog=name, usage=lines[0][7:], allow_abbrev=False)
+    column = len(re.search("(?m)^  text +", help).group())
+    common = "".join(f"  {option}".ljust(column - 2) + f"  {what}\n" for option, what in COMMON.items())
+    shown = f"usage: {name} [options] [text]\n" + re.sub(r".*\n(  .*\n)+", r"\g<0>" + common, help, count=1)
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    parser.format_help = lambda: shown
+    parser.error = lambda message: _complain(f"{message} (see {name} --help)")
     parser.add_argument("text", nargs="?")
-    kinds = {"N": _number_reader(int, "a whole number"), "X": _number_reader(float, "a number")}
-    for option, place in re.findall(r"(--[a-z-]+)(?: ([A-Z]+)\b)?", "\n".join(options + common)):
-        kind = kinds.get(place, str)
-        parser.add_argument(option, **({"metavar": place, "type": kind} if place else {"action": "store_true"}))
-
-    def complain(message: str) -> None:
-        raise ValueError(message.replace("argument --", "--") + f" (see {name} --help)")
-    parser.error, parser.format_help = complain, lambda: "\n".join(lines) + "\n"
+    for row in re.findall("(?m)^  .+", shown):
+        for option, place in re.findall(r"(--[a-z-]+)(?: ([A-Z]+)\b)?", row):
+            kind = {"type": {"N": int, "X": float}.get(place, str)} if place else {"action": "store_true"}
+            parser.add_argument(option, **kind)
     return parser
 
 
-def _number_reader(kind: type, what: str) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            return kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"it takes {what}, not {text[:40]!r}") from None
-    return read
+def _complain(message: str) -> None:
+    """Raise a ValueError that says in our words what argparse says."""
+    for theirs, ours in (("argument --", "--"), ("invalid int value:", "it takes a whole number, not"),
+                         ("invalid float value:", "it takes a number, not")):
+        message = message.replace(theirs, ours)
+    raise ValueError(message)
 
 
 def _obey(parser: argparse.ArgumentParser, lesson: SimpleNamespace, show: Callable[..., None]) -> int:
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None and value is not False}
+    given = vars(parser.parse_args())
+    step, everything = given.pop("step", False), given.pop("all", False)
     if "check" in given:
         return int(check_answers(lesson.__file__, given["check"]) > 0)
-    if not given.keys() - {"step", "all"}:
-        return int(play(lesson, "step" in given, "all" in given) > 0)
+    if not given:
+        return int(play(lesson, step, everything) > 0)
     for name in given.keys() & {"text", "map"}:     # names of files stay as the system gave them
         given[name] = read_text("-") if given[name] == "-" else decode_text(given[name], "the text")
-    show(**{name: value for name, value in given.items() if name not in ("step", "all")})
+    show(**given)
     return 0
 
 
 def _prepare_streams() -> None:
     """Whatever the terminal can't show is replaced, and never an error; a closed stream goes nowhere."""
     codecs.register_error("lesson", _replace_characters)
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
-        if mode == "w" and isinstance(getattr(sys, name), io.TextIOWrapper):     # IDLE has streams of its own
-            getattr(sys, name).reconfigure(errors="lesson")
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):        # IDLE has streams of its own
+            stream.reconfigure(errors="lesson")
 
 
 def _replace_characters(error: UnicodeEncodeError) -> tuple[str, int]:
