@@ -28,7 +28,7 @@ sys.path.append(os.path.dirname(sys.argv[0]))
 from lesson_2_coding_tokenizer import END_OF_TEXT, Tokenizer
 from lesson_3_embeddings import EmbeddingModel, Vector, bits, course_model, load_model
 from lesson_3_embeddings import softmax as plain_softmax
-from stage import bar, chat as start_chat, display_width, run_lesson, spell_out, table, write_words
+from stage import Writing, bar, chat as start_chat, display_width, run_lesson, spell_out, table, write_words
 
 
 # %% Assign a probability to each
@@ -346,7 +346,8 @@ def generate(model: EmbeddingModel, tokenizer: Tokenizer, prompt: str, **setting
     end = _end_of_text(tokenizer)
     ids = end + tokenizer.encode(prompt)
     steps = generate_ids(model, ids, end, **settings)
-    return _whole_characters(tokenizer, (id for id, before, after in steps))
+    drawn = (id for id, before, after in steps)
+    return Writing(_whole_characters(tokenizer, drawn))
 
 
 def _end_of_text(tokenizer: Tokenizer) -> list[int]:

@@ -227,6 +227,32 @@ def write_words(pieces: Iterable[str]) -> None:
             column = 0 if word.endswith("\n") else column + display_width(word)
 
 
+class Writing:
+    """A text that comes piece by piece, as an iterator; a notebook writes it as it comes.
+
+    >>> text = Writing(["The s", "ky"])
+    >>> text
+    <a text that is still to come: write_words(...) prints it, "".join(...) collects it>
+    >>> "".join(text)
+    'The sky'
+    """
+
+    def __init__(self, pieces: Iterable[str]):
+        self.pieces = iter(pieces)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self.pieces)
+
+    def __repr__(self) -> str:
+        return '<a text that is still to come: write_words(...) prints it, "".join(...) collects it>'
+
+    def _ipython_display_(self) -> None:
+        write_words(self)
+
+
 def progress(steps: Sequence, label: str) -> Iterator:
     """Go through the steps of long work and draw a bar with the time left.
 
@@ -616,12 +642,14 @@ def run_lesson(help: str, show: Callable[..., None]) -> None:
     `--name WORD` any text, and `--name` alone is a flag. `show` is called with what was
     given. Status 0 is success, 1 an example or an answer gone wrong, 2 something
     that the user can mend, said in one sentence; 130 is Ctrl-C and 141 a closed pipe,
-    as in `| head`. In the cells of a notebook there is nothing to run.
+    as in `| head`. In the cells of a notebook it only says how to go on.
     """
-    if "__file__" not in show.__globals__:
+    name, status = Path(show.__globals__.get("__file__", "")).name, 0
+    if name != Path(sys.argv[0]).name or not name:
+        lesson = re.search(r"lesson_\w+", help).group()
+        print(f"All of this lesson is defined now. To play it: import stage, {lesson}; stage.play({lesson})")
         return
     _prepare_streams()
-    name, status = Path(show.__globals__["__file__"]).name, 0
     try:
         status = _obey(_parser(name, help), SimpleNamespace(**show.__globals__), show)
         sys.stdout.flush()

@@ -1,8 +1,10 @@
 """What must hold. The doctests in the lessons explain; the tests here prove."""
 
 import ast
+import builtins
 import bz2
 import contextlib
+import doctest
 import http.server
 import json
 import lzma
@@ -328,17 +330,39 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
 NOTEBOOK = """
 import re, sys; from pathlib import Path; sys.ps1 = '>>> '; sys.displayhook = lambda value: None
 source = Path(sys.argv[1]).read_text(encoding='utf-8'); sys.argv = ['launcher.py', '-f', 'kernel.json']
-names = {'__name__': '__main__'}
-for cell in re.split('(?m)^# %%.*$', source): exec(cell, names)
+for more in ({}, {'__file__': 'lesson.py'}):     # some notebooks have a __file__
+    names = {'__name__': '__main__', **more}
+    for cell in re.split('(?m)^# %%.*$', source): exec(cell, names)
 import lesson_1_tokens; assert lesson_1_tokens.play(lesson_1_tokens) == 0
 """
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_the_cells_of_a_lesson_run_in_order_in_a_notebook(lesson, course):
-    """A notebook has no __file__, a prompt, and its own way to display a value."""
+    """A notebook has a prompt, other arguments, and its own way to display a value."""
     ended = run("-c", NOTEBOOK, lesson)
     assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count(f"To play it: import stage, {lesson.stem}; stage.play({lesson.stem})") == 2
+
+
+def test_a_notebook_writes_a_text_as_it_comes(course, capsys):
+    text = four.generate(*course[::-1], PROMPT, max_new_tokens=3, seed=1)
+    assert "write_words" in repr(text)
+    text._ipython_display_()
+    assert capsys.readouterr().out.rstrip("\n") == "".join(four.generate(*course[::-1], PROMPT, max_new_tokens=3, seed=1))
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_an_import_of_everything_brings_what_the_examples_use(lesson):
+    names = {}
+    exec(f"from {lesson.stem} import *", names)
+    for test in doctest.DocTestFinder().find(sys.modules[lesson.stem]):
+        trees = [ast.walk(ast.parse(example.source)) for example in test.examples]
+        nodes = [node for node in chain(*trees)]
+        made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        made |= {getattr(node, "name", None) or getattr(node, "arg", None) for node in nodes}
+        used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        assert used - made - vars(builtins).keys() <= names.keys(), test.name
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
