@@ -80,12 +80,12 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
 # %% Query, key and value
 # A token has one vector and needs three: the query asks, the key is found, the value is
 # brought home. A model learns a matrix for each. With one vector for all, a token would
-# look mostly at itself; but "barks" looks for a dog. And "he" asks who that is, and what
-# he does. One look brings home the mean of both, which is neither. So several "heads" look,
-# each with its piece of the three. A fourth matrix, the output, mixes what they find.
+# look mostly at itself. But "barks" looks for a dog. And "he" asks who that is, and also
+# what he does: one look would bring home a mean of both. So several "heads" look, each with
+# a piece of query, key and value. A fourth matrix, the output, mixes what they find.
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
-    """The dot product of each row with a vector. Here a verb comes to ask for a person:
+    """A matrix times a vector. Here a verb, [0, 1], comes to ask for a person, [5, 0]:
 
     >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
     [5.0, 0.0]
@@ -126,7 +126,7 @@ def speeds(dimensions: int, base: float = 10000.0) -> Vector:
 def sinusoid(position: int, dimensions: int) -> Vector:
     """A position as a vector: the sine and cosine of each hand.
 
-    In 2017 it was added to the token's vector. A query brings home, without it and with it:
+    In 2017 it was added to the token's vector. Without it and with it, a query brings home:
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
     >>> for text in ([dog, bites, man], [man, bites, dog]):
@@ -184,13 +184,13 @@ def sliding_window(position: int, size: int) -> int:
 # numbers grow, and softmax would choose too harshly. A norm brings them back to one size.
 
 def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) -> Vector:
-    """Shift the numbers to a mean of 0, and scale them to a mean square of 1 (Ba et al. 2016)."""
+    """Shift to a mean of 0, scale to a mean square of 1; then learned weights and biases."""
     mean = sum(vector) / len(vector)
     return add(rms_norm([x - mean for x in vector], weights, epsilon), biases)
 
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
-    """The same without the shift, and nothing is lost (Zhang and Sennrich 2019)."""
+    """The same without shift and biases, and nothing is lost (Zhang and Sennrich 2019)."""
     size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
     return [x / size * weight for x, weight in zip(vector, weights)]
 
@@ -324,7 +324,7 @@ class Transformer:
     embeddings: Matrix                          # V × D, as in lesson 3
     blocks: list[Block]
     last_norm: Optional[list[Vector]] = None
-    output: Optional[Matrix] = None             # None: it is "tied", the same
+    output: Optional[Matrix] = None             # None: the embeddings ("tied")
     positions: Optional[Matrix] = None          # vectors to add, as in GPT-2
     ids: list[int] = field(default_factory=list)    # what the caches remember
 
@@ -365,7 +365,7 @@ class Transformer:
 # %% Transformer vs Mistral
 # Learn once, create any LLM: three models are three columns of settings for one class.
 
-window, gated = partial(sliding_window, size=4096), gated_feed_forward
+window = partial(sliding_window, size=4096)
 CHOICES = {
     #                   2017          GPT-2         Mistral   why it changed
     "dimensions":      (512,          768,          4096),
@@ -377,13 +377,14 @@ CHOICES = {
     "norm":            (layer_norm,   layer_norm,   rms_norm),    # less work
     "norm_first":      (False,        True,         True),    # to stack higher
     "activation":      (relu,         gelu,         silu),    # no sharp corner
-    "feed_forward":    (feed_forward, feed_forward, gated),   # learns more
+    "feed_forward": (feed_forward, feed_forward, gated_feed_forward),  # better
     # positions          sinusoid      learned       none       (see rotate)
     # biases             some          all           none       they add little
     # output matrix      tied          tied          its own    learns more
 }
-TRANSFORMER, GPT_2, MISTRAL = [Settings(**dict(zip(CHOICES, column)))
-                               for column in zip(*CHOICES.values())]
+FAMILIES = [Settings(**dict(zip(CHOICES, column)))
+            for column in zip(*CHOICES.values())]
+TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 
 
 # %% Set by hand
@@ -464,7 +465,7 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     bits = max(2, (vocab_size - 1).bit_length())
     at = partial(rotate, base=10.0 ** (bits + 6))
     settings = Settings(3 * bits + 4, head_dim=2 * (bits + 6), epsilon=1e12,
-                        query_at=at, key_at=at)
+                        query_at=at, key_at=at)    # so large: norms do nothing
     codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] + [0.0]
              for id in range(vocab_size)]
     codes[start] = [0.0] * bits + [1.0]
@@ -507,8 +508,7 @@ class Mixture:
 
     def logits(self, ids: list[int]) -> Vector:
         """The logarithms of the mixed probabilities; softmax turns them back."""
-        likely = softmax(self.model.logits(ids))
-        found = softmax(self.head.logits(ids))
+        likely, found = (softmax(x.logits(ids)) for x in (self.model, self.head))
         share = self.share if max(found) > 0.5 else 0.0
         return [math.log(max((1 - share) * x + share * y, 1e-300))
                 for x, y in zip(likely, found)]
