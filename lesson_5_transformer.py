@@ -10,12 +10,10 @@ Lesson 4 made a model write, but it does not know what it is writing about:
 The fisherman put on an old coat and went out to the sea.
 The teacher put on an old coat and went out to the sea.
 
-Lesson 3's model sees the last few tokens, and here these are the same. More of them
-would not help, for each counts by its place, whatever it is. You want it to look back
-over the whole text and pick what matters. That is attention, and you know its parts: a
-dot product, a softmax, a weighted sum. In 2017 Vaswani and others built a model of little
-else ("Attention is all you need"). GPT-2, Llama and Mistral are that model with other
-settings. It stands between lesson 3's vectors and lesson 4's draw:
+Lesson 3's model sees only the last few tokens, and here these are the same. More would
+not help, for each counts by its place, whatever it is. You want to look back and pick
+what matters. That is attention: a dot product, a softmax and a weighted sum. GPT-2, Llama
+and Mistral are made of little else ("Attention is all you need", Vaswani et al. 2017):
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
 """
@@ -24,30 +22,28 @@ import math
 import os
 import random
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Callable, Optional
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 from lesson_1_tokens import corpus_stories
 from lesson_2_coding_tokenizer import course_tokenizer
-from lesson_3_embeddings import (EmbeddingModel, Matrix, Vector, bits_per_byte, course_model, dot, lookup,
-                                 story_ids)
+from lesson_3_embeddings import Matrix, Vector, bits_per_byte, course_model, dot, lookup, story_ids
 from lesson_4_sampling import generate, softmax
 from stage import run_lesson, staircase, visible
 
 
 # %% Attention
-# You want to pick by content: not "the token three back", but "a person". A dict finds
-# the value whose key equals your query. Attention is a soft dict: every key matches a
-# little, and the better it matches, the more of its value you get.
+# You want to pick by content: not "the token three back", but "a person". A dict gives
+# you the value whose key equals your query. Attention is a soft dict: the better a key
+# matches, the more of its value you get.
 
 def attention_weights(query: Vector, keys: Matrix) -> Vector:
     """How much a query looks at each key, as shares of 1: dot products, then softmax.
 
-    Why divide by the root? A longer vector has larger dot products: of 64 random numbers
-    around 1 it is about 8, the root of 64. Softmax would then give nearly all to one key,
-    by mere luck. Divided by the root it is about 1, however long the vectors are.
+    Why the square root? Random vectors of 64 numbers have dot products of about 8, the
+    root of 64. Softmax would give nearly all to one key, by mere luck. So divide by it.
     """
     scale = math.sqrt(len(query))
     return softmax([dot(query, key) / scale for key in keys])
@@ -56,16 +52,15 @@ def attention_weights(query: Vector, keys: Matrix) -> Vector:
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     """Look at all keys, and bring home a mix of their values. That is all.
 
-    Say that a key has two numbers: a person? a thing? "he" asks for a person. There are
-    two, so it looks at both, and brings home the mean of their values:
+    Say that a key has two numbers: a person? a verb? In "Tom likes Anna he", "he" asks
+    for a person. There are two, so it brings home the mean of their values:
 
-    >>> keys = [[4.0, 0.0], [0.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
+    >>> keys = [[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [0.0, 0.0]]
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
     >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
     [20.0, 1.5]
 
-    A picture shows who looks at whom: a row for each token, and a full block for a whole
-    look. Only "he" asks for something here. The others look at all alike:
+    As a table, with a full block for a whole look. Who asks for nothing looks at all alike:
 
     >>> queries = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]
     >>> looks = [attention_weights(queries[at], keys[:at + 1]) for at in range(4)]
@@ -76,7 +71,7 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     ▒▒. ▒▒. he
 
     The upper half is missing, for nobody looks ahead: the model is "causal". It has to
-    predict the next token, and if it could see that one, it would learn only to copy it.
+    predict the next token. If it could see that one, it would learn only to copy it.
     """
     weights = attention_weights(query, keys)
     return [dot(weights, column) for column in zip(*values)]
@@ -84,14 +79,13 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
 
 # %% Query, key and value
 # A token has one vector and needs three: the query asks, the key is found, the value is
-# what others bring home. Three matrices make them, and a model learns all three. Why not
-# use one vector for all? Each token would look mostly at itself, as nothing is more like
-# it. But "barks" looks for a dog, and not for another "barks".
+# brought home. A model learns a matrix for each. With one vector for all, a token would
+# look mostly at itself. But "barks" looks for a dog. And "he" asks who that is, and also
+# what he does: one look would bring home a mean of both. So several "heads" look, each with
+# a piece of query, key and value. A fourth matrix, the output, mixes what they find.
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
-    """A matrix times a vector: the dot product of each row with it.
-
-    If the two numbers say "a person?" and "a verb?", this makes a verb ask for a person:
+    """A matrix times a vector. Here a verb, [0, 1], comes to ask for a person, [5, 0]:
 
     >>> times([[0.0, 5.0], [0.0, 0.0]], [0.0, 1.0])
     [5.0, 0.0]
@@ -117,24 +111,10 @@ class Linear:
         return result if self.biases is None else add(result, self.biases)
 
 
-def split_heads(vector: Vector, head_dim: int) -> Matrix:
-    """Cut a vector into pieces of head_dim numbers, one for each head.
-
-    "he" wants to know who that is, and also what he does. One look would bring home the
-    mean of both, which is neither. So several heads look at once, each with its piece of
-    query, key and value. A fourth matrix, the output, mixes what they have found.
-
-    >>> split_heads([1.0, 2.0, 3.0, 4.0], head_dim=2)
-    [[1.0, 2.0], [3.0, 4.0]]
-    """
-    starts = range(0, len(vector), head_dim)
-    return [vector[start:start + head_dim] for start in starts]
-
-
 # %% Where does a token stand?
 # Attention is a sum, and a sum has no order: "dog bites man" and "man bites dog" are the
-# same to it. So a token must carry its position. A clock shows how: fast hands and slow
-# hands together tell each second from all others. A hand is a pair of numbers.
+# same to it. So a token must carry its position. A clock shows how: fast and slow hands
+# together tell each second from all others. A hand is a pair of numbers.
 
 def speeds(dimensions: int, base: float = 10000.0) -> Vector:
     """How far each hand turns per position, in radians; with eight numbers 1, .1, .01, .001."""
@@ -146,8 +126,7 @@ def speeds(dimensions: int, base: float = 10000.0) -> Vector:
 def sinusoid(position: int, dimensions: int) -> Vector:
     """A position as a vector: the sine and cosine of each hand.
 
-    In 2017 it was added to the token's vector. (GPT-2 adds a row of a learned table, and
-    can't read beyond the last.) One query brings home, without positions and with them:
+    In 2017 it was added to the token's vector. Without it and with it, a query brings home:
 
     >>> dog, bites, man = [2.0, 0.0], [0.0, 1.0], [1.0, 2.0]
     >>> for text in ([dog, bites, man], [man, bites, dog]):
@@ -172,20 +151,16 @@ def turn(vector: Vector, angles: Vector) -> Vector:
 def rotate(vector: Vector, position: int, base: float = 10000.0) -> Vector:
     """Rotary positions: turn queries and keys, the further the later they stand.
 
-    If two arrows turn by the same angle, their dot product stays the same. So only the
-    distance counts: "three back" is the same on every page (Su et al. 2021).
+    Two arrows that turn by the same angle keep their dot product. So only the distance
+    counts: "three back" is the same on every page (Su et al. 2021).
 
     >>> rng = random.Random(0)
     >>> query, key = ([rng.gauss(0, 1) for _ in range(8)] for _ in "qk")
-    >>> for here, there in ((5, 2), (105, 102), (5, 1)):
-    ...     score = dot(rotate(query, here), rotate(key, there))
-    ...     print(f"from {here} to {there}: {score:.3f}")
-    from 5 to 2: -0.978
-    from 105 to 102: -0.978
-    from 5 to 1: -0.001
+    >>> [round(dot(rotate(query, here), rotate(key, there)), 3)
+    ...  for here, there in ((5, 2), (105, 102), (5, 1))]
+    [-0.978, -0.978, -0.001]
     """
-    angles = [position * speed for speed in speeds(len(vector), base)]
-    return turn(vector, angles)
+    return turn(vector, [position * x for x in speeds(len(vector), base)])
 
 
 def no_position(vector: Vector, position: int) -> Vector:
@@ -194,45 +169,36 @@ def no_position(vector: Vector, position: int) -> Vector:
 
 
 def whole_text(position: int) -> int:
-    """Where a token's sight begins: it can look back to the first position, 0."""
+    """The first position that a token at this position sees: 0, so all of the text."""
     return 0
 
 
 def sliding_window(position: int, size: int) -> int:
-    """A shorter sight, for less work. Through what is in sight, the next block sees further."""
+    """A nearer one, for less work. What is out of sight comes through the tokens in sight."""
     return max(0, position - size + 1)
 
 
 # %% Staying in range
-# A token's vector is like a notebook that goes from part to part. Each part reads it and
-# adds a note to what is there: a "residual connection". So nothing gets lost on the way,
-# and a late part can read what the first one wrote. But with each note the numbers grow,
-# and then softmax chooses too harshly. A norm brings them back to one size.
-
-def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
-    """Scale the numbers to a mean square of 1, and give each a weight that was learned.
-
-    >>> normed = rms_norm([3.0, 4.0], weights=[1.0, 1.0], epsilon=1e-5)
-    >>> [round(number, 3) for number in normed]
-    [0.849, 1.131]
-    """
-    size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
-    return [x / size * weight for x, weight in zip(vector, weights)]
-
+# A token's vector goes from part to part like a notebook. Each part reads it, and adds a
+# note: a "residual connection". So a late part can read what the first one wrote. But the
+# numbers grow, and softmax would choose too harshly. A norm brings them back to one size.
 
 def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) -> Vector:
-    """The same after a shift to a mean of 0, with biases (Ba, Kiros and Hinton 2016).
-
-    It came first. Zhang and Sennrich 2019 left the shift out, and nothing was lost.
-    """
+    """Shift to a mean of 0, scale to a mean square of 1; then learned weights and biases."""
     mean = sum(vector) / len(vector)
     return add(rms_norm([x - mean for x in vector], weights, epsilon), biases)
 
 
+def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
+    """The same without shift and biases, and nothing is lost (Zhang and Sennrich 2019)."""
+    size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
+    return [x / size * weight for x, weight in zip(vector, weights)]
+
+
 # %% Thinking it over
-# Attention only carries numbers from token to token. Then each token works on what it
-# has, alone: a matrix makes more numbers of it, a bend changes each, and a matrix makes
-# them fewer again. Without the bend, two matrices in a row could do no more than one.
+# Attention only carries numbers from token to token. Then each token works alone on what
+# it has: a matrix makes more numbers of it, a bend changes each, and a matrix makes them
+# fewer again. Without the bend, two matrices in a row could do no more than one.
 
 relu = partial(max, 0.0)        # the bend of 2017: nothing below 0
 
@@ -244,14 +210,7 @@ def gelu(x: float) -> float:
 
 
 def silu(x: float) -> float:
-    """Llama's and Mistral's bend, nearly the same; also called swish.
-
-    >>> for bend in (relu, gelu, silu):
-    ...     print([round(bend(x), 2) for x in (-3.0, -1.0, 1.0, 3.0)])
-    [0.0, 0.0, 1.0, 3.0]
-    [-0.0, -0.16, 0.84, 3.0]
-    [-0.14, -0.27, 0.73, 2.86]
-    """
+    """Llama's and Mistral's bend, nearly the same as gelu, and simpler; also called swish."""
     return x / (1 + math.exp(-x)) if x > -700 else 0.0      # exp has a limit
 
 
@@ -259,8 +218,7 @@ def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable)
     """Up, bend, down. With a bend a token can say "only if this and that":
 
     >>> both, same = Linear([[1.0, 1.0]], biases=[-1.0]), Linear([[1.0]])
-    >>> [feed_forward(vector, both, same, relu)
-    ...  for vector in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0])]
+    >>> [feed_forward(x, both, same, relu) for x in ([1, 0], [0, 1], [1, 1])]
     [[0.0], [0.0], [1.0]]
     """
     return down([activation(x) for x in up(vector)])
@@ -273,12 +231,11 @@ def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
 
 
 # %% The block, and the stack
-# A block looks back once and thinks once. A transformer is a stack of them. What differs
-# from model to model are sizes, and which of the functions above it uses.
+# A block looks back once and thinks once. A transformer is a stack of them.
 
 @dataclass
 class Settings:
-    """The choices in which one transformer differs from another.
+    """In what one transformer differs from another: sizes, and which functions it uses.
 
     `heads` ask, and `key_value_heads` are asked. If these are fewer, neighbouring heads
     share one ("grouped queries"), and there are fewer keys and values to remember.
@@ -297,62 +254,51 @@ class Settings:
     activation: Callable = silu
 
     def __post_init__(self) -> None:
-        asked = self.key_value_heads or self.heads
-        if (self.heads < 1 or self.heads % asked
-                or not self.head_dim and self.dimensions % self.heads):
-            sizes = f"{self.dimensions} dimensions, {self.heads} heads"
-            raise ValueError(f"{sizes}, {asked} key_value_heads: they must "
-                             "divide evenly")
-        self.key_value_heads = asked
-        self.head_dim = self.head_dim or self.dimensions // self.heads
+        heads, asked = self.heads, self.key_value_heads or self.heads
+        size = self.head_dim or self.dimensions / max(heads, 1)
+        if min(heads, asked) < 1 or heads % asked or size % 1:
+            raise ValueError(f"{self.dimensions} dimensions, {heads} heads and"
+                             f" {asked} key_value_heads must divide evenly")
+        self.key_value_heads, self.head_dim = asked, int(size)
 
 
 @dataclass(repr=False)
 class Block:
-    """One layer: its settings, its weights, and what it does with a token's vector.
-
-    A norm is a list: its weights and, for `layer_norm`, biases. `feed_forward` lists what
-    the function of that name takes. `cache` remembers the keys and values of the text.
-    """
+    """One layer: its settings, its weights, and what it does with a token's vector."""
     settings: Settings
-    attention_norm: list[Vector]
+    attention_norm: list[Vector]        # weights and, for layer_norm, biases
     query: Linear
     key: Linear
     value: Linear
     output: Linear
     feed_forward_norm: list[Vector]
-    feed_forward: list
+    feed_forward: list                  # what the function of that name takes
 
     def __post_init__(self) -> None:
-        asked, size = self.settings.key_value_heads, self.settings.head_dim
-        parts = self.query, self.key, self.value
-        rows = [len(part.matrix) for part in parts]
-        if rows != [self.settings.heads * size, asked * size, asked * size]:
-            raise ValueError(f"query, key, value: {rows} rows don't fit")
-        self.cache = [([], []) for _ in range(asked)]
+        self.cache = []     # the keys and values of each token so far
+        settings, parts = self.settings, (self.query, self.key, self.value)
+        sizes = [len(part.matrix) / settings.head_dim for part in parts]
+        if sizes != [settings.heads] + [settings.key_value_heads] * 2:
+            raise ValueError(f"query, key, value: {sizes} heads don't fit")
 
     def attend(self, vector: Vector, position: int) -> Vector:
         """Remember the token's keys and values, and look back with every head."""
         settings, found, self.looks = self.settings, [], []
-        queries, new_keys, new_values = (
-            split_heads(part(vector), settings.head_dim)
-            for part in (self.query, self.key, self.value))
-        for (keys, values), key, value in zip(self.cache, new_keys, new_values):
-            keys.append(settings.key_at(key, position))
-            values.append(value)
-        first = settings.first_visible(position)
+        size = settings.head_dim
+        queries, keys, values = (
+            [part[at:at + size] for at in range(0, len(part), size)]
+            for part in (self.query(vector), self.key(vector), self.value(vector)))
+        keys = [settings.key_at(key, position) for key in keys]
+        self.cache.append((keys, values))
+        in_sight = self.cache[settings.first_visible(position):]
         for head, query in enumerate(queries):
+            query = settings.query_at(query, position)
             shared = head * settings.key_value_heads // settings.heads
-            keys, values = self.cache[shared]
-            look = settings.query_at(query, position), keys[first:]
-            found += attention(*look, values[first:])
-            self.looks.append(look)     # to be drawn
+            keys = [keys[shared] for keys, _ in in_sight]
+            values = [values[shared] for _, values in in_sight]
+            found += attention(query, keys, values)
+            self.looks.append((query, keys))    # to be drawn
         return self.output(found)
-
-    def think(self, vector: Vector, position: int) -> Vector:
-        """The feed-forward layer, which is the same at every position."""
-        activation = self.settings.activation
-        return self.settings.feed_forward(vector, *self.feed_forward, activation)
 
     def step(self, vector: Vector, position: int) -> Vector:
         """Look back and think, and add what each gives to the vector.
@@ -360,34 +306,27 @@ class Block:
         In 2017 the norm came last and rescaled the whole notebook each time. Today it
         comes first and rescales only what a part reads, so even a high stack can learn.
         """
-        norm, epsilon = self.settings.norm, self.settings.epsilon
-        for part, weights in ((self.attend, self.attention_norm),
-                              (self.think, self.feed_forward_norm)):
-            if self.settings.norm_first:
-                read = norm(vector, *weights, epsilon)
-                vector = add(vector, part(read, position))
-            else:
-                vector = add(vector, part(vector, position))
-                vector = norm(vector, *weights, epsilon)
-        return vector
+        settings = self.settings
+        norm = partial(settings.norm, epsilon=settings.epsilon)
+        think = partial(settings.feed_forward, activation=settings.activation)
+        first, second = self.attention_norm, self.feed_forward_norm
+        if settings.norm_first:
+            vector = add(vector, self.attend(norm(vector, *first), position))
+            return add(vector, think(norm(vector, *second), *self.feed_forward))
+        vector = norm(add(vector, self.attend(vector, position)), *first)
+        return norm(add(vector, think(vector, *self.feed_forward)), *second)
 
 
 @dataclass(repr=False)
 class Transformer:
-    """The whole model: embeddings, blocks, a last norm, and a score for every token.
-
-    `embeddings` is V × D, as in lesson 3, and so is `output`; without it the embeddings
-    do both jobs ("tied"). `positions` is a table of vectors to add, or None.
-    """
+    """The whole model: embeddings, blocks, a last norm, and a score for every token."""
     settings: Settings
-    embeddings: Matrix
+    embeddings: Matrix                          # V × D, as in lesson 3
     blocks: list[Block]
     last_norm: Optional[list[Vector]] = None
-    output: Optional[Matrix] = None
-    positions: Optional[Matrix] = None
-
-    def __post_init__(self) -> None:
-        self.ids = []       # the text that the caches remember
+    output: Optional[Matrix] = None             # None: the embeddings ("tied")
+    positions: Optional[Matrix] = None          # vectors to add, as in GPT-2
+    ids: list[int] = field(default_factory=list)    # what the caches remember
 
     def __repr__(self) -> str:
         blocks, tokens = len(self.blocks), len(self.embeddings)
@@ -403,57 +342,45 @@ class Transformer:
         """
         if not ids:
             raise ValueError("there must be at least one token to go on from")
-        self.keep_beginning(ids)
-        for position in range(len(self.ids), len(ids)):
-            vector = self.embed(ids[position], position)
+        if self.positions and len(ids) > len(self.positions):
+            raise ValueError(f"there are only {len(self.positions)} positions")
+        known, longest = 0, min(len(ids) - 1, len(self.ids))
+        while known < longest and ids[known] == self.ids[known]:
+            known += 1
+        for remembered in [self.ids, *(block.cache for block in self.blocks)]:
+            del remembered[known:]
+        for position in range(known, len(ids)):
+            vector, = lookup(self.embeddings, [ids[position]])
+            if self.positions:
+                vector = add(vector, self.positions[position])
             for block in self.blocks:
                 vector = block.step(vector, position)
             self.ids.append(ids[position])
-        if self.last_norm is not None:
+        if self.last_norm:
             norm, epsilon = self.settings.norm, self.settings.epsilon
             vector = norm(vector, *self.last_norm, epsilon)
-        output = self.embeddings if self.output is None else self.output
-        return times(output, vector)
-
-    def embed(self, id: int, position: int) -> Vector:
-        """The vector with which a token begins."""
-        vector, = lookup(self.embeddings, [id])
-        if self.positions is None:
-            return vector
-        if position >= len(self.positions):
-            raise ValueError(f"there are only {len(self.positions)} positions")
-        return add(vector, self.positions[position])
-
-    def keep_beginning(self, ids: list[int]) -> None:
-        """Forget all but the beginning that these ids share with the last ones."""
-        same, longest = 0, min(len(ids) - 1, len(self.ids))
-        while same < longest and ids[same] == self.ids[same]:
-            same += 1
-        del self.ids[same:]
-        for block in self.blocks:
-            for keys, values in block.cache:
-                del keys[same:], values[same:]
+        return times(self.output or self.embeddings, vector)
 
 
 # %% Transformer vs Mistral
 # Learn once, create any LLM: three models are three columns of settings for one class.
 
-CHOICES = {     # 2017        GPT-2        Mistral 7B      why it was changed
-    "dimensions": (512,       768,         4096),
-    "heads": (8,              12,          32),
-    "key_value_heads": (8,    12,          8),             # less to remember
-    "norm": (layer_norm,      layer_norm,  rms_norm),      # less work
-    "norm_first": (False,     True,        True),          # deep stacks learn
-    "query_at": (no_position, no_position, rotate),        # distance counts
-    "key_at": (no_position,   no_position, rotate),
-    "first_visible": (whole_text, whole_text,
-                      partial(sliding_window, size=4096)),  # less work
-    "feed_forward": (feed_forward, feed_forward,
-                     gated_feed_forward),                  # it learns more
-    "activation": (relu,      gelu,        silu),          # no flat side
-    # positions: sinusoid     learned      none            rotate does it
-    # biases:    yes          yes          no              they bring little
-    # output:    tied         tied         its own         it can learn more
+window = partial(sliding_window, size=4096)
+CHOICES = {
+    #                   2017          GPT-2         Mistral   why it changed
+    "dimensions":      (512,          768,          4096),
+    "heads":           (8,            12,           32),
+    "key_value_heads": (8,            12,           8),       # less to store
+    "first_visible":   (whole_text,   whole_text,   window),  # less work
+    "query_at":        (no_position,  no_position,  rotate),  # only distance
+    "key_at":          (no_position,  no_position,  rotate),  # counts
+    "norm":            (layer_norm,   layer_norm,   rms_norm),    # less work
+    "norm_first":      (False,        True,         True),    # to stack higher
+    "activation":      (relu,         gelu,         silu),    # no sharp corner
+    "feed_forward": (feed_forward, feed_forward, gated_feed_forward),  # better
+    # positions          sinusoid      learned       none       (see rotate)
+    # biases             some          all           none       they add little
+    # output matrix      tied          tied          its own    learns more
 }
 FAMILIES = [Settings(**dict(zip(CHOICES, column)))
             for column in zip(*CHOICES.values())]
@@ -463,76 +390,55 @@ TRANSFORMER, GPT_2, MISTRAL = FAMILIES
 # %% Set by hand
 # Write the weights down yourself, and a transformer is no secret any more. This one does
 # what every LLM learns early on: after "A B … A" it says "B". In block 1 each token notes
-# which one stands before it: B notes "after A". In block 2 the second A looks for the
-# note "after A", finds B, and says it. The vector of a token has four parts:
+# the one before it: B notes "after A". In block 2 the second A looks for "after A", finds
+# B, and says it. A token's vector has four parts:
 #
-#     now      the id of this token, in binary, with -1 for 0
-#     before   the id of the token before it      (block 1 writes it)
-#     found    the id that should come next       (block 2 writes it)
+#     now      its id in b bits, with -1 for 0, and a mark of the text's start
+#     before   the same of the token before it     (block 1 writes it)
+#     found    the same of what should come next   (block 2 writes it)
 #     one      always 1
 #
-# With b bits, the dot product of an id with itself is b, and with another at most b - 2.
-# A "hand" is a pair of numbers again. `_block` makes matrices of zeros with the entries
-# {(row, column): number} that it gets, and a value and an output matrix that copy `now`.
+# {(5, 2): 1.0} is a matrix that copies number 2 to place 5: row 5, column 2, all else 0.
 
-def look_one_back(settings: Settings) -> Block:
-    """Block 1: look at the token before this one, and copy its `now` into `before`.
+def set_blocks(settings: Settings, bits: int) -> list[Block]:
+    """Block 1 copies the `now` of the token before; block 2 that of the token to come.
 
-    All keys are the same four hands, and all queries are these, turned back by a step.
-    So they match best where the key stands one step before the query.
+    In block 1 all keys are the same four hands, and all queries are these, turned back by
+    a step: a query matches best the key that stands one step before it. In block 2 queries
+    hold `now`, and keys `before`, on hands that hardly turn (hand i by 1/10^i per step).
+    The same id gives b, others at most b - 2. Hand 3 takes off a little per step, so the
+    latest match wins. If there is none, the start wins with b - 1.
     """
-    hands = [1.0] * 4 + [0.0] * (settings.head_dim - 4)
-    one = settings.dimensions - 1
+    one, half = settings.dimensions - 1, settings.head_dim // 2
+    hands = [1.0] * 4 + [0.0] * (2 * half - 4)
+    turned_back = settings.query_at(hands, -1)
+    queries = {(row, one): x for row, x in enumerate(turned_back)}
     keys = {(row, one): x for row, x in enumerate(hands)}
-    queries = {(row, one): x
-               for row, x in enumerate(settings.query_at(hands, -1))}
-    return _block(settings, 1, queries, keys)
+    first = _block(settings, 1, queries, keys)
+    queries = {(5 + bit, bit): 1.0 for bit in range(bits)}          # now
+    keys = {(5 + bit, bits + 1 + bit): 1.0 for bit in range(bits)}  # before
+    queries[3 + half, one], keys[3, one] = 0.9, 1.0     # a quarter turn apart
+    queries[5 + bits, one], keys[5 + bits, bits] = bits - 1, 1.0    # the start
+    return [first, _block(settings, 2, queries, keys)]
 
 
-def look_up(settings: Settings, bits: int) -> Block:
-    """Block 2: look for this `now` in every `before`, and copy that `now` into `found`.
-
-    The hands from 5 on hardly turn, so they compare ids. Hand 3 takes off a little per
-    step back: the latest match wins. If there is none, the start of the text wins. It
-    scores b - 1 and has no id to copy. (Real LLMs have such an "attention sink", too.)
-    """
-    one, sideways = settings.dimensions - 1, settings.head_dim // 2
-    queries = {(5 + bit, bit): 1.0 for bit in range(bits)}
-    keys = {(5 + bit, bits + 1 + bit): 1.0 for bit in range(bits)}
-    queries[5 + bits, one] = (bits - 1) / math.sqrt(bits)
-    queries[3 + sideways, one] = 0.9        # a quarter turn from the key
-    keys[5 + bits, bits] = keys[3, one] = 1.0
-    return _block(settings, 2, queries, keys)
-
-
-def _block(settings: Settings, number: int, queries: dict, keys: dict) -> Block:
-    """A block with these entries, {(row, column): x}, that copies `now` into part 1 or 2 of the vector."""
-    def fill(rows: int, columns: int, entries: dict, scale: float = 1.0) -> Linear:
-        return Linear([[scale * entries.get((row, at), 0.0) for at in range(columns)] for row in range(rows)])
-
+def _block(settings: Settings, part: int, queries: dict, keys: dict) -> Block:
+    """A block with these {(row, column): weight}, which copies the `now` that it finds into part 1 or 2."""
+    def linear(rows: int, columns: int, weights: dict) -> Linear:
+        return Linear([[weights.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
+    queries = {place: 200_000.0 * x for place, x in queries.items()}    # so long that one key takes all
     wide, high, size = settings.dimensions, settings.head_dim, settings.dimensions // 3
-    norm = [[math.sqrt((1 + number * (size - 1)) / wide)] * wide]   # this norm leaves the vector as it is
-    copy = fill(high, wide, {(row, row): 1.0 for row in range(size)})
-    paste = fill(wide, high, {(number * size + row, row): 1.0 for row in range(size)})
-    query, key = fill(high, wide, queries, 200_000.0), fill(high, wide, keys)     # so large: one takes all
-    nothing = [fill(1, wide, {}), fill(1, wide, {}), fill(wide, 1, {})]
-    return Block(settings, norm, query, key, copy, paste, norm, nothing)
-
-
-def looks_of(model: Transformer, ids: list[int]) -> Matrix:
-    """How each token looks at those so far, with the first head of the last block."""
-    looks = []
-    for place in range(len(ids)):
-        model.logits(ids[:place + 1])
-        looks.append(attention_weights(*model.blocks[-1].looks[0]))
-    return looks
+    query, key = linear(high, wide, queries), linear(high, wide, keys)
+    value = linear(high, wide, {(row, row): 1.0 for row in range(size)})
+    output = linear(wide, high, {(part * size + row, row): 1.0 for row in range(size)})
+    norm, nothing = [[1e6] * wide], [linear(1, wide, {}), linear(1, wide, {}), linear(wide, 1, {})]
+    return Block(settings, norm, query, key, value, output, norm, nothing)
 
 
 def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     """A transformer that looks for the last time a token was there, and what followed.
 
-    Texts begin with the id `start`. Here three tokens come twice. The second time, each
-    looks at the one that followed the first time:
+    A text begins with `start`. A token that comes again looks at what followed it before:
 
     >>> head = induction_head(vocab_size=100, start=0)
     >>> ids = [0, 7, 33, 58, 7, 33, 58]
@@ -544,8 +450,6 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     . . ██. . 7
     . . . ██. . 33
     . . . . ██. . 58
-    >>> max(range(100), key=head.logits(ids).__getitem__)
-    7
 
     It goes on with texts that nobody ever wrote. Lesson 3's model has no chance there:
 
@@ -559,18 +463,26 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     , and the sky is
     """
     bits = max(2, (vocab_size - 1).bit_length())
-    at = partial(rotate, base=10.0 ** (bits + 6))   # hand i turns by 1/10^i
-    settings = Settings(3 * bits + 4, head_dim=2 * (bits + 6), epsilon=0.0,
-                        query_at=at, key_at=at)
-    codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)]
+    at = partial(rotate, base=10.0 ** (bits + 6))
+    settings = Settings(3 * bits + 4, head_dim=2 * (bits + 6), epsilon=1e12,
+                        query_at=at, key_at=at)    # so large: norms do nothing
+    codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] + [0.0]
              for id in range(vocab_size)]
-    embeddings = [code + [0.0] * (2 * bits + 3) + [1.0] for code in codes]
-    embeddings[start][:bits + 1] = [0.0] * bits + [math.sqrt(bits)]     # no id
-    output = [[0.0] * (2 * bits + 2) + [10 * x for x in code] + [0.0] * 2
-              for code in codes]
-    blocks = [look_one_back(settings), look_up(settings, bits)]
-    last_norm = [[1.0] * settings.dimensions]
-    return Transformer(settings, embeddings, blocks, last_norm, output)
+    codes[start] = [0.0] * bits + [1.0]
+    gap = [0.0] * (2 * bits + 2)
+    embeddings = [code + gap + [1.0] for code in codes]
+    output = [gap + [10 * x for x in code[:-1]] + [0.0] * 2 for code in codes]
+    blocks, norm = set_blocks(settings, bits), [[1e6] * settings.dimensions]
+    return Transformer(settings, embeddings, blocks, norm, output)
+
+
+def looks_of(model: Transformer, ids: list[int]) -> Matrix:
+    """How each token looks at those so far, with the first head of the last block."""
+    looks = []
+    for end in range(1, len(ids) + 1):
+        model.logits(ids[:end])
+        looks.append(attention_weights(*model.blocks[-1].looks[0]))
+    return looks
 
 
 # %% What looking back is worth
@@ -579,53 +491,47 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
 class Mixture:
     """A model, and a head that gets a share of the trust where it finds something.
 
-    What is looking back worth? In bits per byte, on the stories held out:
-
     >>> tokenizer, model = course_model()
     >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
     >>> _, held_out = corpus_stories()
     >>> for each in (model, Mixture(model, head)):
-    ...     print(f"{bits_per_byte(each, tokenizer, held_out, every=4):.2f}")
-    1.73
-    1.70
+    ...     loss = bits_per_byte(each, tokenizer, held_out, every=4)
+    ...     print(f"{loss:.2f} bits per byte")
+    1.73 bits per byte
+    1.70 bits per byte
 
-    One head that was never trained makes the model better: a story comes back to its
-    people and things, and lesson 3's model has forgotten them by then. A real LLM has
-    hundreds of heads, and each has learned what to look for.
+    A story comes back to its people and things. Real LLMs have hundreds of trained heads.
     """
-    model: EmbeddingModel
+    model: object       # of lesson 3
     head: Transformer
     share: float = 0.08
 
     def logits(self, ids: list[int]) -> Vector:
         """The logarithms of the mixed probabilities; softmax turns them back."""
-        likely = softmax(self.model.logits(ids))
-        found = softmax(self.head.logits(ids))
+        likely, found = (softmax(x.logits(ids)) for x in (self.model, self.head))
         share = self.share if max(found) > 0.5 else 0.0
-        mixed = [(1 - share) * x + share * y for x, y in zip(likely, found)]
-        return [math.log(max(probability, 1e-300)) for probability in mixed]
+        return [math.log(max((1 - share) * x + share * y, 1e-300))
+                for x, y in zip(likely, found)]
 
 
 # %% Never compute twice
-# To write one more token, every head needs the keys and values of the whole text again.
-# But they are the same as before: nobody looks ahead, so a new token changes nothing in
-# those before it. So a block keeps them: that is the "KV cache" of every chatbot. Queries
-# are not kept, for each is asked only once.
+# For one more token, every head needs the keys and values of the whole text again. But
+# nobody looks ahead, so a new token changes nothing in those before it. A block keeps
+# them: that is the "KV cache" of every chatbot. A query is asked only once, and not kept.
 
 def multiplications(model: Transformer, position: int) -> int:
     """Count what the blocks multiply for the token at one position, with the cache.
 
     That is every weight once, and per head a key and a value of each token in sight.
-    Without the cache, each new token would cost again what all before it cost:
+    Without the cache, each new token costs again what all before it cost:
 
     >>> head = induction_head(vocab_size=100)
     >>> cost = [multiplications(head, position) for position in range(200)]
-    >>> print(f"{sum(cost):,} with the cache")
-    3,160,400 with the cache
-    >>> print(f"{sum(sum(cost[:end]) for end in range(1, 201)):,} without")
-    248,288,600 without
+    >>> without = sum(sum(cost[:end]) for end in range(1, 201))
+    >>> print(f"{sum(cost):,} with the cache, {without:,} without")
+    3,160,400 with the cache, 248,288,600 without
 
-    And the logits are the same to the last bit, here with one token more each time:
+    The logits are the same to the last bit, here with one token more each time:
 
     >>> with_cache = [head.logits([0, 7, 33, 7][:end]) for end in (1, 2, 3, 4)]
     >>> with_cache[-1] == induction_head(vocab_size=100).logits([0, 7, 33, 7])
@@ -635,8 +541,8 @@ def multiplications(model: Transformer, position: int) -> int:
     """
     count = 0
     for block in model.blocks:
-        heads = [block.query, block.key, block.value, block.output]
-        for part in heads + block.feed_forward:
+        looking = [block.query, block.key, block.value, block.output]
+        for part in looking + block.feed_forward:
             count += len(part.matrix) * len(part.matrix[0])
         in_sight = position + 1 - block.settings.first_visible(position)
         count += 2 * in_sight * block.settings.heads * block.settings.head_dim
@@ -649,12 +555,10 @@ def multiplications(model: Transformer, position: int) -> int:
 #     python3 lesson_5_transformer.py --check answers_5.py
 #
 # 1. On paper. Query 1 matches the three keys with 2, 7 and 1, query 2 with 3, 3 and 9,
-# and query 3 with 0, 0 and 0. Who looks at whom, if nobody looks ahead? A list of three
-# rows of weights.
+# query 3 with 0, 0 and 0. Who looks at whom, if nobody looks ahead? Three rows of weights.
 #
-# 2. Predict: how many numbers do the caches of Mistral 7B's 32 blocks keep for each
-# token? And how many would it be if each head had keys and values of its own? A list of
-# two numbers.
+# 2. Predict: how many numbers do the caches of Mistral 7B's 32 blocks keep for a token?
+# And how many if each head had keys and values of its own? A list of two numbers.
 #
 # 3. Set a head by hand that looks two back: a query and a key of 8 numbers each, the same
 # for every token. They will be rotated. At positions 2 to 30 the weight of the token two
@@ -665,9 +569,8 @@ def multiplications(model: Transformer, position: int) -> int:
 #
 # 5. For an evening: how attention learns. The loss is dot(upstream, attention(query,
 # keys, values)). If a number changes a little, how much does the loss change, divided by
-# that little? `answer_5(query, keys, values, upstream)` returns these slopes for the
-# query, the keys and the values: with them one can train a transformer. Begin with the
-# values; then see what a change of one score does to all weights.
+# that little? `answer_5(query, keys, values, upstream)` returns these slopes for query,
+# keys and values: with them one can train a transformer. Begin with the values.
 
 
 # %% On the command line
@@ -679,7 +582,6 @@ for example: python3 lesson_5_transformer.py "The dog saw a cat. The dog ran."
 
 
 def show(text: str) -> None:
-    """Who looks at whom in the last 30 tokens of a text, and what should come next for that reason."""
     tokenizer = course_tokenizer()
     ids = story_ids(tokenizer, [text])[:-1]
     names = [tokenizer.decode([id]) for id in ids]

