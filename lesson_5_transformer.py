@@ -28,7 +28,6 @@ from typing import Callable, Optional
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 from lesson_1_tokens import corpus_stories
-from lesson_2_coding_tokenizer import course_tokenizer
 from lesson_3_embeddings import Matrix, Vector, bits_per_byte, course_model, dot, lookup, story_ids
 from lesson_4_sampling import generate, softmax
 from stage import run_lesson, staircase, visible
@@ -190,7 +189,11 @@ def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) 
 
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
-    """The same without shift and biases, and nothing is lost (Zhang and Sennrich 2019)."""
+    """The same without shift and biases, and nothing is lost (Zhang and Sennrich 2019).
+
+    >>> [round(x, 2) for x in rms_norm([300.0, 400.0], [1.0, 1.0], epsilon=1e-5)]
+    [0.85, 1.13]
+    """
     size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
     return [x / size * weight for x, weight in zip(vector, weights)]
 
@@ -382,9 +385,8 @@ CHOICES = {
     # biases             some          all           none       they add little
     # output matrix      tied          tied          its own    learns more
 }
-FAMILIES = [Settings(**dict(zip(CHOICES, column)))
-            for column in zip(*CHOICES.values())]
-TRANSFORMER, GPT_2, MISTRAL = FAMILIES
+TRANSFORMER, GPT_2, MISTRAL = (Settings(**dict(zip(CHOICES, column)))
+                               for column in zip(*CHOICES.values()))
 
 
 # %% Set by hand
@@ -493,9 +495,8 @@ class Mixture:
 
     >>> tokenizer, model = course_model()
     >>> head = induction_head(len(tokenizer), *story_ids(tokenizer, []))
-    >>> _, held_out = corpus_stories()
     >>> for each in (model, Mixture(model, head)):
-    ...     loss = bits_per_byte(each, tokenizer, held_out, every=4)
+    ...     loss = bits_per_byte(each, tokenizer, corpus_stories()[1], every=4)
     ...     print(f"{loss:.2f} bits per byte")
     1.73 bits per byte
     1.70 bits per byte
@@ -560,9 +561,8 @@ def multiplications(model: Transformer, position: int) -> int:
 # 2. Predict: how many numbers do the caches of Mistral 7B's 32 blocks keep for a token?
 # And how many if each head had keys and values of its own? A list of two numbers.
 #
-# 3. Set a head by hand that looks two back: a query and a key of 8 numbers each, the same
-# for every token. They will be rotated. At positions 2 to 30 the weight of the token two
-# back must be over 0.9. A list of the two vectors.
+# 3. Set a head by hand: a list of a query and a key of 8 numbers, the same for every token
+# and then rotated. From positions 2 to 30 it must look two back, with a weight over 0.9.
 #
 # 4. Write attention for a whole text. `answer_4(queries, keys, values)` gets one of each
 # for each token, and returns what each token brings home. Nobody looks ahead.
@@ -582,7 +582,7 @@ for example: python3 lesson_5_transformer.py "The dog saw a cat. The dog ran."
 
 
 def show(text: str) -> None:
-    tokenizer = course_tokenizer()
+    tokenizer, _ = course_model()
     ids = story_ids(tokenizer, [text])[:-1]
     names = [tokenizer.decode([id]) for id in ids]
     looks = looks_of(induction_head(len(tokenizer), ids[0]), ids)

@@ -427,6 +427,7 @@ def _definitions(nodes: list, lines: list, everything: bool, owner: str = "") ->
     """Yield the part of each constant, function and class, and after a class those of its methods."""
     for node in nodes:
         target = node.targets[0] if isinstance(node, ast.Assign) else node
+        target = getattr(target, "elts", [target])[0]
         name = getattr(target, "id", getattr(target, "name", "__"))
         if name.startswith("__" if everything else "_"):
             continue
