@@ -21,7 +21,6 @@ SmolLM2-135M is a small one. Its config.json is enough to count its 135M numbers
 import math
 import os
 import random
-import struct
 import sys
 import tempfile
 from functools import partial
@@ -31,14 +30,14 @@ from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from models import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_vocabulary, find_model,
-                     pack_columns, read_model, save_transformer, stop_ids, tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
 from lesson_4_sampling import SETTINGS, change_setting, generate_ids, softmax, write_steps
 from lesson_5_transformer import (Block, Linear, Settings, Transformer, add, feed_forward, gated_feed_forward,
                                   gelu, induction_head, layer_norm, no_position, rms_norm, silu,
                                   sliding_window, speeds, times, turn, whole_text)
+from models import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_vocabulary, find_model, pack_columns,
+                    read_model, save_transformer, stop_ids, tensor_shapes, unpack_lanes, write_model)
 from stage import bar, chat, progress, run_lesson
 
 
@@ -244,9 +243,9 @@ def block_settings(config: dict, layer: int, query_norm: list = (), key_norm: li
     >>> [block_settings(scout, layer).first_visible(20_000) for layer in (2, 3)]
     [16384, 0]
     """
-    looks = {"full_attention": whole_text, "chunked_attention": chunk,
-             "sliding_attention": sliding_window}
-    kind, size = config["looks"][layer]
+    looks = {"full_attention": whole_text,
+             "sliding_attention": partial(sliding_window, size=config.get("sliding_window")),
+             "chunked_attention": partial(chunk, size=config.get("attention_chunk_size"))}
     query_at, key_at = _positions(config, layer, [query_norm, key_norm])
     is_gpt2 = config["model_type"] == "gpt2"
     think = feed_forward if is_gpt2 else gated_feed_forward
@@ -257,19 +256,19 @@ def block_settings(config: dict, layer: int, query_norm: list = (), key_norm: li
         dimensions=config["hidden_size"], heads=config["num_attention_heads"],
         key_value_heads=config["num_key_value_heads"],
         head_dim=config["head_dim"], norm=layer_norm if is_gpt2 else rms_norm,
-        epsilon=config["norm_eps"], query_at=query_at, key_at=key_at,
-        first_visible=partial(looks[kind], **size),
+        epsilon=config["rms_norm_eps"], query_at=query_at, key_at=key_at,
+        first_visible=looks[config["layer_types"][layer]],
         feed_forward=think, activation=gelu if is_gpt2 else silu)
 
 
 def _positions(config: dict, layer: int, norms: list[list]) -> list[Callable]:
     """What marks the queries of a layer with their position, and what marks its keys."""
-    family, epsilon = config["model_type"], config["norm_eps"]
+    family, epsilon = config["model_type"], config["rms_norm_eps"]
     if family == "gpt2":
         return [no_position, no_position]
     all_speeds = speeds(config["head_dim"], config["rope_theta"])
     if config["slow_down"]:
-        all_speeds = slow_down(all_speeds, *config["slow_down"].values())
+        all_speeds = slow_down(all_speeds, *config["slow_down"])
     if family != "llama4_text":
         return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon]) for norm in norms]
     if config["no_rope_layers"][layer]:
@@ -352,13 +351,9 @@ def unpack(total: int, count: int, lane: int = 40) -> list[int]:
     >>> unpack(pack([-1, 5]), count=2)
     [-1, 5]
     """
-    size, half = lane // 8, 2 ** (lane - 1)
-    in_all = int.from_bytes(half.to_bytes(size, "little") * count, "little")
-    data = (total + in_all).to_bytes(count * size, "little")
-    wide = bytearray(8 * count)     # struct reads numbers of eight bytes
-    for byte in range(size):
-        wide[byte::8] = data[byte::size]
-    return [number - half for number in struct.unpack(f"<{count}q", wide)]
+    half = 2 ** (lane - 1)
+    total += pack([half] * count, lane)
+    return [(total >> lane * row) % 2 ** lane - half for row in range(count)]
 
 
 class PackedMatrix:
@@ -406,7 +401,7 @@ class PackedMatrix:
         """
         steps = (2 ** 24 - len(vector)) / max(sum(map(abs, vector)), 1e-300)
         total = dot(self.columns, [round(number * steps) for number in vector])
-        results = unpack(total, len(self), self.lane)
+        results = unpack_lanes(total, len(self), self.lane)
         return [x / (row * steps) for x, row in zip(results, self.steps)]
 
 
@@ -440,15 +435,15 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     # Python keeps 30 bits of a long number in 32, and a float in 32 bytes.
     a_weight = (bits + 24) / 8 * 32 / 30 if packed else 32
     config, outer, blocks = read_model(
-        folder, lambda rows, biases: Linear(matrix(rows), biases), a_weight)
+        folder, lambda rows, *biases: Linear(matrix(rows), *biases), a_weight)
     blocks = [Block(block_settings(config, layer, *norms), **parts)
               for layer, (norms, parts) in enumerate(blocks)]
     # Packed, the rows of embeddings stay in the file until a token needs one.
-    embeddings = outer["embeddings"] if packed else list(outer["embeddings"])
-    output = outer["output"] or (embeddings if packed else None)
-    output = output and matrix(progress(output, "loading the output matrix"))
-    transformer = Transformer(blocks[0].settings, embeddings, blocks,
-                              outer["last_norm"], output, outer["positions"])
+    embeddings = outer["embeddings"][0] if packed else list(outer["embeddings"][0])
+    output = outer["output"] or outer["embeddings"] * packed        # or it is tied
+    output = [matrix(progress(rows, "loading the output matrix")) for rows in output]
+    transformer = Transformer(blocks[0].settings, embeddings, blocks, outer["last_norm"],
+                              *(output or [None]), *map(list, outer["positions"]))
     transformer.config = config
     return transformer
 
