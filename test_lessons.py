@@ -1808,10 +1808,9 @@ def test_tensors_that_do_not_fit_are_refused_by_name(old, new, named, tmp_path):
 
 
 def test_it_says_how_much_memory_a_model_needs(tmp_path, monkeypatch):
-    write_small(tmp_path)
     monkeypatch.setattr(models, "_free_memory", lambda: [math.inf, 1e6])
     with pytest.raises(ValueError, match="needs 0.1 GB of memory"):
-        six.load_transformer(tmp_path)
+        six.load_transformer(write_small(tmp_path))
 
 
 def small_llm(folder, **changes):
@@ -1868,6 +1867,9 @@ def mixtral(vector, router, experts, activation, count):
     return result
 
 
+AT = "/me/small/resolve/main/"
+
+
 class Mirror(http.server.BaseHTTPRequestHandler):
     """A small Hugging Face: it serves `files`, may know Range, and breaks off after `breaks_after` bytes."""
 
@@ -1883,6 +1885,7 @@ class Mirror(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(data[start:])))
         self.send_header("Content-Range", place)
+        self.send_header("Last-Modified", "Sat, 01 Jan 2000 00:00:00 GMT")
         self.end_headers()
         self.wfile.write(data[start:][:self.breaks_after])
 
@@ -1893,7 +1896,7 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     small_llm(tmp_path / "there")
-    Mirror.files = {f"/me/small/resolve/main/{file.name}": file.read_bytes() for file in (tmp_path / "there").iterdir()}
+    Mirror.files = {AT + file.name: file.read_bytes() for file in (tmp_path / "there").iterdir()}
     Mirror.breaks_after, Mirror.asked, Mirror.ranges = None, [], True
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     thread = threading.Thread(target=server.serve_forever)
@@ -1906,43 +1909,44 @@ def mirror(tmp_path, monkeypatch):
     thread.join()
 
 
-def test_a_model_is_fetched_once(mirror, monkeypatch):
+def test_a_model_is_fetched_once_and_goes_on_where_it_broke_off(mirror, monkeypatch):
+    data = Mirror.files[AT + "model.safetensors"]
+    Mirror.breaks_after = len(data) // 3 + 1
     tokenizer, transformer = six.load_llm("me/small")
     assert {path.name for path in mirror.iterdir()} == {"config.json", "tokenizer.json", "model.safetensors"}
+    assert (mirror / "model.safetensors").read_bytes() == data
     assert transformer.logits([1, 2]) == logits_of(mirror, [1, 2], packed=True)
+    asked = [part for path, part in Mirror.asked if path.endswith(".safetensors")]
+    assert asked == [None, f"bytes={Mirror.breaks_after}-", f"bytes={2 * Mirror.breaks_after}-"]
     count = len(Mirror.asked)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     six.load_llm("me/small")
     assert len(Mirror.asked) == count
 
 
-def test_what_broke_off_goes_on(mirror):
-    data = Mirror.files["/me/small/resolve/main/model.safetensors"]
-    Mirror.breaks_after = len(data) // 3 + 1
-    six.load_llm("me/small")
-    asked = [part for path, part in Mirror.asked if path.endswith(".safetensors")]
-    assert len(asked) == 3 and asked[2] == f"bytes={2 * Mirror.breaks_after}-"
-    assert (mirror / "model.safetensors").read_bytes() == data and not list(mirror.glob("*.part"))
-
-
 @pytest.mark.parametrize("ranges", [True, False])       # False: a server that always begins at the beginning
 def test_a_part_that_is_whole_or_too_long_or_of_another_file(mirror, ranges):
-    data, Mirror.ranges = Mirror.files["/me/small/resolve/main/model.safetensors"], ranges
-    for part in (data, data + b"more", *([] if ranges else [b"of another file"])):
+    data, Mirror.ranges = Mirror.files[AT + "model.safetensors"], ranges
+    other = b"of a file that is old" if ranges else b"of another file"
+    for part in (data, data + b"more", other):
         mirror.mkdir(parents=True, exist_ok=True)
         (mirror / "model.safetensors.part").write_bytes(part)
+        if part == other:
+            os.utime(mirror / "model.safetensors.part", (0, 0))
         six.load_llm("me/small")
         assert (mirror / "model.safetensors").read_bytes() == data and not list(mirror.glob("*.part"))
         (mirror / "model.safetensors").unlink()
+    Mirror.ranges, Mirror.breaks_after = False, 1000        # it would never come to an end
+    with pytest.raises(ValueError, match="can't be reached"):
+        six.load_llm("me/small")
 
 
 def test_shards_are_fetched_and_nothing_outside_of_the_folder(mirror):
-    at = "/me/small/resolve/main/"
-    data = Mirror.files.pop(at + "model.safetensors")
+    data = Mirror.files.pop(AT + "model.safetensors")
     names = formats.read_safetensors(mirror.parents[2] / "there" / "model.safetensors")
     for file in ("model-1.safetensors", "../model-1.safetensors", "/model-1.safetensors", "a/b.safetensors", "model.py"):
-        Mirror.files[at + file] = data
-        Mirror.files[at + "model.safetensors.index.json"] = json.dumps({"weight_map": dict.fromkeys(names, file)}).encode()
+        Mirror.files[AT + file] = data
+        Mirror.files[AT + "model.safetensors.index.json"] = json.dumps({"weight_map": dict.fromkeys(names, file)}).encode()
         if file == "model-1.safetensors":
             six.load_llm("me/small")
             assert (mirror / file).read_bytes() == data
@@ -1958,13 +1962,11 @@ def test_what_cannot_be_fetched_is_said_in_one_sentence(mirror, monkeypatch):
                        ("nowhere", "no folder"), ("me/small/more", "no folder")):
         with pytest.raises(ValueError, match=said):
             six.load_llm(name)
-    del Mirror.files["/me/small/resolve/main/tokenizer.json"]
-    with pytest.raises(ValueError, match="tokenizer.json"):
-        six.load_llm("me/small")
-    change = json.loads(Mirror.files["/me/small/resolve/main/config.json"])
-    Mirror.files["/me/mix/resolve/main/config.json"] = json.dumps({**change, "model_type": "mixtral"}).encode()
-    with pytest.raises(ValueError, match="mixtral"):
-        six.load_llm("me/mix")
+    config = Mirror.files[AT + "config.json"]
+    Mirror.files = {AT + "config.json": config, "/me/mix/resolve/main/config.json": config.replace(b"llama", b"mixtral")}
+    for name, said in (("me/small", "tokenizer.json"), ("me/mix", "mixtral")):
+        with pytest.raises(ValueError, match=said):
+            six.load_llm(name)
     assert not any("safetensors" in path for path, _ in Mirror.asked)
     for endpoint, said in (("http://127.0.0.1:1", "can't be reached"), ("file:///etc", "HF_ENDPOINT")):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
