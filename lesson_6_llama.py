@@ -87,7 +87,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
     Mistral-7B               7,241,732,096
     Llama-4-Scout-17B-16E  107,769,861,120
 
-    The last calls itself 17B, for that is what one token uses (`active`). You will see why.
+    The last calls itself 17B, because one token uses so many (`active`). You will see why.
     """
     total = 0
     for name, shape in tensor_shapes(config).items():
@@ -110,7 +110,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
 #   Llama 4   rotary     rms_norm    experts       its chunk   five new ideas
 #
 # The rest is only names: GPT-2 keeps q, k and v in one matrix, which it calls c_attn. When
-# models.py opens a folder, it gives all families the names of Llama.
+# models.py opens a folder, it gives the parts of all families the names of lesson 5.
 
 def slow_down(all_speeds: Vector, factor: float, low: float, high: float, old_length: int) -> Vector:
     """Llama 3's positions: turn the slow pairs more slowly, so that longer texts fit.
@@ -231,10 +231,10 @@ def turn_neighbours(vector: Vector, position: int, all_speeds: Vector, epsilon: 
 
 # %% From a config to a transformer
 # `check_config` fills in what a config.json leaves out, and gives all families one set of
-# names. "looks" says for each layer how far it looks back.
+# names. Its "layer_types" say for each layer how far it looks back.
 
 def block_settings(config: dict, layer: int, query_norm: list = (), key_norm: list = ()) -> Settings:
-    """Say it in the settings of lesson 5: what a block of this model is like.
+    """What a block of this model is like, in the settings of lesson 5.
 
     How far back do layers 2 and 3 of Llama 4 Scout look from token 20,000? One to the
     beginning of its chunk, and the other to that of the text:
@@ -243,9 +243,11 @@ def block_settings(config: dict, layer: int, query_norm: list = (), key_norm: li
     >>> [block_settings(scout, layer).first_visible(20_000) for layer in (2, 3)]
     [16384, 0]
     """
+    window = config.get("sliding_window")
+    size = config.get("attention_chunk_size")
     looks = {"full_attention": whole_text,
-             "sliding_attention": partial(sliding_window, size=config.get("sliding_window")),
-             "chunked_attention": partial(chunk, size=config.get("attention_chunk_size"))}
+             "sliding_attention": partial(sliding_window, size=window),
+             "chunked_attention": partial(chunk, size=size)}
     query_at, key_at = _positions(config, layer, [query_norm, key_norm])
     is_gpt2 = config["model_type"] == "gpt2"
     think = feed_forward if is_gpt2 else gated_feed_forward
@@ -327,12 +329,12 @@ def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
 #
 # Give each row a lane of three digits, the first row on the right. The columns become
 # 4_001_002 and 5_003_007. (`_` may stand in a number.) Now 3 x 4_001_002 + 10 x 5_003_007
-# is 62_033_076, and there they are: 76, 33 and 62, for two multiplications.
+# is 62_033_076, and there they are: 76, 33 and 62, with two multiplications and not six.
 
 def pack(numbers: Iterable[int], lane: int = 40) -> int:
     """Put whole numbers side by side into one long number, `lane` bits for each.
 
-    This is the same in 40 bits for three digits. `<< 40` moves a number to the next lane.
+    Here is the same with 40 bits for a lane. `<< 40` moves a number to the next lane.
 
     >>> total = 3 * pack([2, 1, 4]) + 10 * pack([7, 3, 5])
     >>> unpack(total, count=3)
@@ -346,7 +348,8 @@ def unpack(total: int, count: int, lane: int = 40) -> list[int]:
 
     A -1 borrows from the lane on its left: 5_000 - 1 is 4_999, and the 5 has become a 4. So
     add 500 to every lane first, half of what it holds. Now nothing is negative, and nothing
-    borrows: 5_000 - 1 + 500_500 is 505_499. Take 500 off each lane, and have 5 and -1.
+    borrows: 5_000 - 1 + 500_500 is 505_499. Take 500 off each lane: that is 5 and -1.
+    `>>` moves a lane to the right end, and `%` cuts off what stands on its left.
 
     >>> unpack(pack([-1, 5]), count=2)
     [-1, 5]
@@ -365,18 +368,18 @@ class PackedMatrix:
     >>> [round(x, 3) for x in times(PackedMatrix(rows), [1.0, 3.0])]
     [-2.5, 0.625, 1.0]
 
-    `pack_columns` is `quantize` and `pack`, only faster:
+    `pack_columns` is `quantize` and `pack`, only faster, and `unpack_lanes` is `unpack`:
 
     >>> whole, steps = zip(*map(quantize, rows))
     >>> PackedMatrix(rows).columns == [pack(column) for column in zip(*whole)]
     True
 
     The vector is rounded, too. The finer its steps, the better. But a result too large for
-    its lane would spoil the next one! At worst every weight is nearly 2**15, with the sign
-    of its number in the vector. That makes 2**15 times the sum of the vector without signs.
-    So choose steps that make this sum 2**24 at most. Then the result is below 2**39, half a
-    lane of 40 bits, and the other half is for negative ones. No lane can overflow, whatever
-    the numbers are. With weights of 8 bits, lanes of 32 are enough.
+    its lane would spoil the next one! At worst every weight is nearly 2**15 and has the sign
+    of its number in the vector. Add up the vector without its signs: the result is 2**15
+    times this sum. So choose steps that make the sum 2**24 at most. Then the result is below
+    2**39, half a lane of 40 bits, and the other half is for negative ones. No lane can
+    overflow, whatever the numbers are. With weights of 8 bits, lanes of 32 are enough.
     """
 
     def __init__(self, rows: Iterable[Vector], bits: int = 16):
@@ -439,11 +442,11 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     blocks = [Block(block_settings(config, layer, *norms), **parts)
               for layer, (norms, parts) in enumerate(blocks)]
     # Packed, the rows of embeddings stay in the file until a token needs one.
-    embeddings = outer["embeddings"][0] if packed else list(outer["embeddings"][0])
-    output = outer["output"] or outer["embeddings"] * packed        # or it is tied
-    output = [matrix(progress(rows, "loading the output matrix")) for rows in output]
-    transformer = Transformer(blocks[0].settings, embeddings, blocks, outer["last_norm"],
-                              *(output or [None]), *map(list, outer["positions"]))
+    embeddings = outer["embeddings"] if packed else list(outer["embeddings"])
+    output = outer["output"] or (embeddings if packed else None)
+    output = output and matrix(progress(output, "loading the output matrix"))
+    transformer = Transformer(blocks[0].settings, embeddings, blocks,
+                              outer["last_norm"], output, outer["positions"])
     transformer.config = config
     return transformer
 
@@ -462,7 +465,8 @@ def load_llm(folder_or_name: Union[str, Path], packed: bool = True,
 
 # %% Talk to it
 # A chatbot is an LLM that has read many conversations, all in one form, and goes on with
-# yours. Special tokens say who speaks. You can't type one, so you can't pretend to be it.
+# yours. Special tokens say who speaks. What you type never becomes one, so you can't speak
+# in the name of the chatbot.
 
 def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     """The ids of a question, in the form that a chatbot knows; other LLMs get only its text.

@@ -500,31 +500,31 @@ def read_model(folder: Union[str, Path], linear: Callable, a_weight: float) -> t
             place = reduce(lambda node, step: node.setdefault(step, {}), path, tree)
             place[kind] = partial(_read_part, tensors[name], _lies_on_its_side(name), start, start + shape[0])
             start += shape[0]
-    outer = {part: _read(tree.get(part, {})) for part in ("embeddings", "positions", "output", "last_norm")}
+    outer = {part: tree[part]["weight"]() if part in tree else None for part in ("embeddings", "output")}
+    outer.update(positions=list(tree["positions"]["weight"]()) if "positions" in tree else None,
+                 last_norm=_read(tree["last_norm"]))
     layers = progress(tree["blocks"].values(), "loading the blocks")
     return config, outer, (_read_block(block, linear) for block in layers)
 
 
 def _own_tensors(folder: Union[str, Path], config: dict, shapes: dict[str, tuple]) -> dict[str, Tensor]:
     """The tensors of a model by the names that `tensor_shapes` gives; all must be there, and no other."""
-    family, tensors = config["model_type"], {}
-    output = config["vocab_size"], config["hidden_size"]
-    allowed = {"lm_head.weight": output, **shapes}      # even if the embeddings do its job
-    for name, tensor in read_weights(folder).items():
-        if re.search(r"^vision_model\.|^multi_modal_projector\.|\.inv_freq$|\.attn\.(masked_)?bias$", name):
-            continue
-        own = name.replace("language_model.", "", 1)
-        if family == "gpt2":        # older files leave the prefix out
-            own = re.sub(r"^(?!transformer\.|lm_head\.)", "transformer.", own)
-        what = f"{folder}: the tensor {name!r} "
-        _insist(own in allowed, what + f"is not one of a {family} with this config.json")
-        _insist(tensor.shape == allowed[own],
-                what + f"has the shape {list(tensor.shape)}, and config.json asks for {list(allowed[own])}")
-        _insist(tensor.dtype in ("F64", "F32", "F16", "BF16"),
-                what + f"has quantized numbers ({tensor.dtype}), for which this course has no code")
-        tensors[own] = tensor
+    family, not_ours = config["model_type"], r"^vision_model\.|^multi_modal_projector\.|\.inv_freq$"
+    prefix, better = r"^language_model\.", ""
+    if family == "gpt2":        # older files leave the prefix out, and have the mask in them
+        prefix, better, not_ours = r"^(?!transformer\.|lm_head\.)", "transformer.", r"\.attn\.(masked_)?bias$"
+    tensors = {re.sub(prefix, better, name): tensor for name, tensor in read_weights(folder).items()
+               if not re.search(not_ours, name)}
     for name in shapes:
         _insist(name in tensors, f"{folder}: the tensor {name!r} is missing")
+    shapes = {"lm_head.weight": (config["vocab_size"], config["hidden_size"]), **shapes}    # it may be there
+    for name, tensor in tensors.items():
+        what = f"{folder}: the tensor {name!r} "
+        _insist(name in shapes, what + f"is not one of a {family} with this config.json")
+        _insist(tensor.shape == shapes[name],
+                what + f"has the shape {list(tensor.shape)}, and config.json asks for {list(shapes[name])}")
+        _insist(tensor.dtype in ("F64", "F32", "F16", "BF16"),
+                what + f"has quantized numbers ({tensor.dtype}), for which this course has no code")
     return tensors
 
 

@@ -1767,7 +1767,7 @@ def test_a_window_or_a_chunk_longer_than_the_text_changes_nothing(tmp_path):
     ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"), ({"partial_rotary_factor": 0.5}, "0.5"),
     ({"quantization_config": {"quant_method": "fp8"}}, "fp8"), ({"num_hidden_layers": 0}, "num_hidden_layers"),
     ({"num_hidden_layers": 3}, "layers.2"), ({"num_hidden_layers": 1}, "layers.1"), ({"vocab_size": 61}, "embed_tokens"),
-    ({"hidden_size": 32}, "embed_tokens"), ({"attention_bias": True}, "q_proj.bias"), ({"rms_norm_eps": "x"}, "rms_norm_eps"),
+    ({"head_dim": None, "num_attention_heads": 3}, "3 heads"), ({"hidden_size": 32}, "embed_tokens"), ({"attention_bias": True}, "q_proj.bias"), ({"rms_norm_eps": "x"}, "rms_norm_eps"),
     ({"num_key_value_heads": 3}, "k_proj"), ({"vocab_size": "60"}, "vocab_size"), ({"head_dim": 2.5}, "head_dim"),
     ({"tie_word_embeddings": "no"}, "tie_word_embeddings"), ({"rope_theta": -1}, "rope_theta")])
 def test_what_there_is_no_code_for_is_refused_by_name(changes, named, tmp_path):
