@@ -21,7 +21,6 @@ SmolLM2-135M is a small one. Its config.json is enough to count its 135M numbers
 import math
 import os
 import random
-import struct
 import sys
 import tempfile
 from functools import partial
@@ -31,14 +30,14 @@ from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 
-from models import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_vocabulary, find_model,
-                     pack_columns, read_model, save_transformer, stop_ids, tensor_shapes, write_model)
 from lesson_2_coding_tokenizer import Tokenizer
 from lesson_3_embeddings import MODEL_FOLDER, Vector, dot
 from lesson_4_sampling import SETTINGS, change_setting, generate_ids, softmax, write_steps
 from lesson_5_transformer import (Block, Linear, Settings, Transformer, add, feed_forward, gated_feed_forward,
                                   gelu, induction_head, layer_norm, no_position, rms_norm, silu,
                                   sliding_window, speeds, times, turn, whole_text)
+from models import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_vocabulary, find_model, pack_columns,
+                    read_model, save_transformer, stop_ids, tensor_shapes, unpack_lanes, write_model)
 from stage import bar, chat, progress, run_lesson
 
 
@@ -88,7 +87,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
     Mistral-7B               7,241,732,096
     Llama-4-Scout-17B-16E  107,769,861,120
 
-    The last calls itself 17B, for that is what one token uses (`active`). You will see why.
+    The last calls itself 17B, because one token uses so many (`active`). You will see why.
     """
     total = 0
     for name, shape in tensor_shapes(config).items():
@@ -111,7 +110,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
 #   Llama 4   rotary     rms_norm    experts       its chunk   five new ideas
 #
 # The rest is only names: GPT-2 keeps q, k and v in one matrix, which it calls c_attn. When
-# models.py opens a folder, it gives all families the names of Llama.
+# models.py opens a folder, it gives the parts of all families the names of lesson 5.
 
 def slow_down(all_speeds: Vector, factor: float, low: float, high: float, old_length: int) -> Vector:
     """Llama 3's positions: turn the slow pairs more slowly, so that longer texts fit.
@@ -232,10 +231,10 @@ def turn_neighbours(vector: Vector, position: int, all_speeds: Vector, epsilon: 
 
 # %% From a config to a transformer
 # `check_config` fills in what a config.json leaves out, and gives all families one set of
-# names. "looks" says for each layer how far it looks back.
+# names. Its "layer_types" say for each layer how far it looks back.
 
 def block_settings(config: dict, layer: int, query_norm: list = (), key_norm: list = ()) -> Settings:
-    """Say it in the settings of lesson 5: what a block of this model is like.
+    """What a block of this model is like, in the settings of lesson 5.
 
     How far back do layers 2 and 3 of Llama 4 Scout look from token 20,000? One to the
     beginning of its chunk, and the other to that of the text:
@@ -244,9 +243,11 @@ def block_settings(config: dict, layer: int, query_norm: list = (), key_norm: li
     >>> [block_settings(scout, layer).first_visible(20_000) for layer in (2, 3)]
     [16384, 0]
     """
-    looks = {"full_attention": whole_text, "chunked_attention": chunk,
-             "sliding_attention": sliding_window}
-    kind, size = config["looks"][layer]
+    window = config.get("sliding_window")
+    size = config.get("attention_chunk_size")
+    looks = {"full_attention": whole_text,
+             "sliding_attention": partial(sliding_window, size=window),
+             "chunked_attention": partial(chunk, size=size)}
     query_at, key_at = _positions(config, layer, [query_norm, key_norm])
     is_gpt2 = config["model_type"] == "gpt2"
     think = feed_forward if is_gpt2 else gated_feed_forward
@@ -257,19 +258,19 @@ def block_settings(config: dict, layer: int, query_norm: list = (), key_norm: li
         dimensions=config["hidden_size"], heads=config["num_attention_heads"],
         key_value_heads=config["num_key_value_heads"],
         head_dim=config["head_dim"], norm=layer_norm if is_gpt2 else rms_norm,
-        epsilon=config["norm_eps"], query_at=query_at, key_at=key_at,
-        first_visible=partial(looks[kind], **size),
+        epsilon=config["rms_norm_eps"], query_at=query_at, key_at=key_at,
+        first_visible=looks[config["layer_types"][layer]],
         feed_forward=think, activation=gelu if is_gpt2 else silu)
 
 
 def _positions(config: dict, layer: int, norms: list[list]) -> list[Callable]:
     """What marks the queries of a layer with their position, and what marks its keys."""
-    family, epsilon = config["model_type"], config["norm_eps"]
+    family, epsilon = config["model_type"], config["rms_norm_eps"]
     if family == "gpt2":
         return [no_position, no_position]
     all_speeds = speeds(config["head_dim"], config["rope_theta"])
     if config["slow_down"]:
-        all_speeds = slow_down(all_speeds, *config["slow_down"].values())
+        all_speeds = slow_down(all_speeds, *config["slow_down"])
     if family != "llama4_text":
         return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon]) for norm in norms]
     if config["no_rope_layers"][layer]:
@@ -328,12 +329,12 @@ def quantize(row: Vector, bits: int = 16) -> tuple[list[int], float]:
 #
 # Give each row a lane of three digits, the first row on the right. The columns become
 # 4_001_002 and 5_003_007. (`_` may stand in a number.) Now 3 x 4_001_002 + 10 x 5_003_007
-# is 62_033_076, and there they are: 76, 33 and 62, for two multiplications.
+# is 62_033_076, and there they are: 76, 33 and 62, with two multiplications and not six.
 
 def pack(numbers: Iterable[int], lane: int = 40) -> int:
     """Put whole numbers side by side into one long number, `lane` bits for each.
 
-    This is the same in 40 bits for three digits. `<< 40` moves a number to the next lane.
+    Here is the same with 40 bits for a lane. `<< 40` moves a number to the next lane.
 
     >>> total = 3 * pack([2, 1, 4]) + 10 * pack([7, 3, 5])
     >>> unpack(total, count=3)
@@ -347,18 +348,15 @@ def unpack(total: int, count: int, lane: int = 40) -> list[int]:
 
     A -1 borrows from the lane on its left: 5_000 - 1 is 4_999, and the 5 has become a 4. So
     add 500 to every lane first, half of what it holds. Now nothing is negative, and nothing
-    borrows: 5_000 - 1 + 500_500 is 505_499. Take 500 off each lane, and have 5 and -1.
+    borrows: 5_000 - 1 + 500_500 is 505_499. Take 500 off each lane: that is 5 and -1.
+    `>>` moves a lane to the right end, and `%` cuts off what stands on its left.
 
     >>> unpack(pack([-1, 5]), count=2)
     [-1, 5]
     """
-    size, half = lane // 8, 2 ** (lane - 1)
-    in_all = int.from_bytes(half.to_bytes(size, "little") * count, "little")
-    data = (total + in_all).to_bytes(count * size, "little")
-    wide = bytearray(8 * count)     # struct reads numbers of eight bytes
-    for byte in range(size):
-        wide[byte::8] = data[byte::size]
-    return [number - half for number in struct.unpack(f"<{count}q", wide)]
+    half = 2 ** (lane - 1)
+    total += pack([half] * count, lane)
+    return [(total >> lane * row) % 2 ** lane - half for row in range(count)]
 
 
 class PackedMatrix:
@@ -370,18 +368,18 @@ class PackedMatrix:
     >>> [round(x, 3) for x in times(PackedMatrix(rows), [1.0, 3.0])]
     [-2.5, 0.625, 1.0]
 
-    `pack_columns` is `quantize` and `pack`, only faster:
+    `pack_columns` is `quantize` and `pack`, only faster, and `unpack_lanes` is `unpack`:
 
     >>> whole, steps = zip(*map(quantize, rows))
     >>> PackedMatrix(rows).columns == [pack(column) for column in zip(*whole)]
     True
 
     The vector is rounded, too. The finer its steps, the better. But a result too large for
-    its lane would spoil the next one! At worst every weight is nearly 2**15, with the sign
-    of its number in the vector. That makes 2**15 times the sum of the vector without signs.
-    So choose steps that make this sum 2**24 at most. Then the result is below 2**39, half a
-    lane of 40 bits, and the other half is for negative ones. No lane can overflow, whatever
-    the numbers are. With weights of 8 bits, lanes of 32 are enough.
+    its lane would spoil the next one! At worst every weight is nearly 2**15 and has the sign
+    of its number in the vector. Add up the vector without its signs: the result is 2**15
+    times this sum. So choose steps that make the sum 2**24 at most. Then the result is below
+    2**39, half a lane of 40 bits, and the other half is for negative ones. No lane can
+    overflow, whatever the numbers are. With weights of 8 bits, lanes of 32 are enough.
     """
 
     def __init__(self, rows: Iterable[Vector], bits: int = 16):
@@ -406,7 +404,7 @@ class PackedMatrix:
         """
         steps = (2 ** 24 - len(vector)) / max(sum(map(abs, vector)), 1e-300)
         total = dot(self.columns, [round(number * steps) for number in vector])
-        results = unpack(total, len(self), self.lane)
+        results = unpack_lanes(total, len(self), self.lane)
         return [x / (row * steps) for x, row in zip(results, self.steps)]
 
 
@@ -440,7 +438,7 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     # Python keeps 30 bits of a long number in 32, and a float in 32 bytes.
     a_weight = (bits + 24) / 8 * 32 / 30 if packed else 32
     config, outer, blocks = read_model(
-        folder, lambda rows, biases: Linear(matrix(rows), biases), a_weight)
+        folder, lambda rows, *biases: Linear(matrix(rows), *biases), a_weight)
     blocks = [Block(block_settings(config, layer, *norms), **parts)
               for layer, (norms, parts) in enumerate(blocks)]
     # Packed, the rows of embeddings stay in the file until a token needs one.
@@ -467,7 +465,8 @@ def load_llm(folder_or_name: Union[str, Path], packed: bool = True,
 
 # %% Talk to it
 # A chatbot is an LLM that has read many conversations, all in one form, and goes on with
-# yours. Special tokens say who speaks. You can't type one, so you can't pretend to be it.
+# yours. Special tokens say who speaks. What you type never becomes one, so you can't speak
+# in the name of the chatbot.
 
 def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     """The ids of a question, in the form that a chatbot knows; other LLMs get only its text.
