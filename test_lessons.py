@@ -583,7 +583,7 @@ def test_a_class_of_a_pattern_is_what_unicodedata_says():
     "(?P<x>a)", "(?m:.)", "a*", "", "a|", "a{2}?", r"\w+", r"\pL", r"(?i:\p{Lu})", r"(?i:(a)|\p{Lu})", "(?i:i)",
     "(?i:[a-z])", r"[\x80-\xff]", "[a--b]", "[a||b]", "[a~~b]", "(?=t)|the", r"(?<= )|\S+", "a*(?=b)|b", "(?i:SS)",
     "(?i:ST)", "(?i:afFb)", "(?i:s){2}", "(?i:s)(?i:s)", "ba{,}", "a{", "(?#[)", "[]a]", r"[a-\p{L}]", "^|a", "b{2,1}",
-    "(?<=a*)b"])
+    "(?<=a*)b", "a$+", "[^]a]"])
 def test_a_pattern_that_re_reads_otherwise_is_refused(pattern):
     with pytest.raises(ValueError, match="split pattern"):
         two.split_words("abc", pattern)
@@ -665,7 +665,7 @@ def test_damaged_tokenizer_files_are_opened_or_refused(small_file):
         except ValueError:
             continue
         opened += tokenizer.decode(tokenizer.encode("the cat <a>", "all")) == "the cat <a>"
-    assert opened > 40
+    assert opened > 30
 
 
 FIRST, LAST, ADDED = "pre_tokenizer/pretokenizers/0", "pre_tokenizer/pretokenizers/1", "added_tokens/1"
@@ -675,7 +675,7 @@ FIRST, LAST, ADDED = "pre_tokenizer/pretokenizers/0", "pre_tokenizer/pretokenize
     ("WordPiece", {"model/type": "WordPiece"}), ("Unigram", {"model/type": "Unigram"}),
     ("dropout", {"model/dropout": 0.1}), ("byte_fallback", {"model/byte_fallback": True}),
     ("end_of_word_suffix", {"model/end_of_word_suffix": "</w>"}),
-    ("new", {"model/new": True}), ("needs the token 'yz'", {"model/merges": ["x yz"]}),
+    ("new", {"model/new": True}), ("known tokens: 'yz'", {"model/merges": ["x yz"]}),
     ("not a pair", {"model/merges": ["x"]}), ("twice", {"model/merges": ["h e", "h e"]}),
     ("neither", {"model/merges": ["h e", ["h", "e"]]}), ("'model'", {"model": None}),
     ("byte-level", {"model/merges": [], "model/vocab/a": None}),
@@ -685,7 +685,7 @@ FIRST, LAST, ADDED = "pre_tokenizer/pretokenizers/0", "pre_tokenizer/pretokenize
     ("same bytes", {"model/vocab/ĠĠ": 262, "model/vocab/  ": 263, ADDED: {"content": "  ", "id": 263}}),
     ("Lowercase", {"normalizer": {"type": "Lowercase"}}), ("truncation", {"truncation": {"max_length": 5}}),
     ("Whitespace", {"pre_tokenizer": {"type": "Whitespace"}}), ("ByteLevel", {"pre_tokenizer": None}),
-    ("pattern", {FIRST + "/type": "ByteLevel"}), ("individual_digits", {FIRST: {"type": "Digits"}}),
+    ("no other", {FIRST + "/type": "ByteLevel"}), ("individual_digits", {FIRST: {"type": "Digits"}}),
     ("Metaspace", {FIRST: {"type": "Metaspace"}}), ("Metaspace", {"decoder": {"type": "Metaspace"}}),
     ("'X'", {"post_processor": {"type": "X"}}), ("behavior", {FIRST + "/behavior": "Removed"}),
     ("invert", {FIRST + "/invert": True}), ("Regex", {FIRST + "/pattern": {"String": " "}}),
@@ -693,9 +693,8 @@ FIRST, LAST, ADDED = "pre_tokenizer/pretokenizers/0", "pre_tokenizer/pretokenize
     ("add_prefix_space", {LAST + "/add_prefix_space": True}),
     ("lstrip", {ADDED: {"content": "<b>", "id": 262, "lstrip": True}}),
     ("NFC", {ADDED: {"content": "e\u0301", "id": 262, "normalized": True}}),
-    ("is not one", {ADDED: {"content": "<b>", "id": -7}}), ("id", {ADDED: {"content": "<b>", "id": True}}),
-    ("id of another", {ADDED: {"content": "<b>", "id": 0}}), ("id of another", {ADDED: {"content": "<b>", "id": 261}}),
-    ("was to be next", {ADDED: {"content": "<b>", "id": 999}}),
+    ("empty", {ADDED: {"content": "", "id": 262}}), ("id", {ADDED: {"content": "<b>", "id": True}}),
+    *((f"id {id}, and 262 was to be next", {ADDED: {"content": "<b>", "id": id}}) for id in (-7, 0, 261, 999)),
     ("read as byte letters", {ADDED: {"content": "é", "id": 233}}),
     ("no token has", {"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<a>"}}],
                                          "special_tokens": {"<a>": {"ids": [999]}}}})])
