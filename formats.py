@@ -1,4 +1,4 @@
-"""The formats that the outside world prescribes: tokenizer.json, safetensors, and writing a file whole.
+"""What the outside world prescribes: tokenizer.json and its split patterns, safetensors, files written whole.
 
 It knows nothing of the lessons, and you need not open it to follow them.
 """
@@ -68,13 +68,15 @@ class Rules:
     first_ids: tuple[int, ...] = ()     # what the post_processor puts before a text
 
 
-# All that a tokenizer.json may ask for: the steps of its parts, and what may be on. (What is off changes nothing.)
-# Whatever else it asks for is refused: it might change the ids, and nobody would notice.
-_STEPS = {"normalizer": ("NFC",), "pre_tokenizer": ("Split", "Digits", "ByteLevel"), "decoder": ("ByteLevel",),
-          "post_processor": ("ByteLevel", "TemplateProcessing", "BertProcessing", "RobertaProcessing")}
-_MAY_BE_ON = {*_STEPS, *"""version added_tokens id content normalized special model type vocab merges ignore_merges
-    unk_token fuse_unk normalizers pretokenizers processors decoders pattern behavior individual_digits use_regex
-    add_prefix_space trim_offsets single pair special_tokens sep cls""".split()}
+# All that a tokenizer.json may ask for: the steps of its parts, and the keys that may be on. (What is off, as
+# "dropout" mostly is, changes nothing.) All else is refused: it might change the ids, and nobody would see.
+_STEPS = {"normalizer": ("NFC",), "pre_tokenizer": ("Split", "Digits", "ByteLevel"),
+          "post_processor": ("ByteLevel", "TemplateProcessing", "BertProcessing", "RobertaProcessing"),
+          "decoder": ("ByteLevel",)}
+_MAY_BE_ON = {*_STEPS, *"""version added_tokens id content normalized special model type vocab merges
+    ignore_merges unk_token fuse_unk normalizers pretokenizers processors decoders pattern behavior use_regex
+    individual_digits add_prefix_space trim_offsets single pair special_tokens sep cls""".split()}
+_MUST_SAY = {"version": "1.0", "behavior": "Isolated"}
 
 
 def read_tokenizer(path: Union[str, Path]) -> tuple[dict[Pair, int], dict[str, int], dict[bytes, int], Rules]:
@@ -97,7 +99,7 @@ def _read_file(file: dict) -> tuple[dict[Pair, int], dict[str, int], dict[bytes,
     model, added = file["model"], file.get("added_tokens", [])
     _check("it", file)
     _check("its model", model)
-    _require(model.get("type", "BPE") == "BPE", f"its model is {model.get('type')!r}, not 'BPE'")
+    _require(model.get("type", "BPE") == "BPE", f"its model is {model.get('type')!r}, not BPE")
     vocabulary = _read_vocabulary(model["vocab"], {token["content"] for token in added})
     special_tokens = _read_added(added, model["vocab"])
     steps = {kind: _read_steps(kind, file.get(kind)) for kind in _STEPS}
@@ -106,12 +108,12 @@ def _read_file(file: dict) -> tuple[dict[Pair, int], dict[str, int], dict[bytes,
                   always=frozenset(token["content"] for token in added if not token.get("special")),
                   normalized=frozenset(token["content"] for token in added if token.get("normalized")),
                   first_ids=_read_first_ids(steps["post_processor"]))
-    _require(not {*rules.first_ids}.difference(vocabulary.values(), special_tokens.values()),
+    _require({*rules.first_ids}.issubset(chain(vocabulary.values(), special_tokens.values())),
              "its post_processor puts an id first that no token has")
     return _read_merges(model["merges"], model["vocab"]), special_tokens, vocabulary, rules
 
 
-def _require(condition: bool, otherwise: str) -> None:
+def _require(condition: object, otherwise: str) -> None:
     if not condition:
         raise ValueError(otherwise)
 
@@ -119,20 +121,21 @@ def _require(condition: bool, otherwise: str) -> None:
 def _check(name: str, part: dict) -> None:
     """Refuse a part that asks for anything but what it may."""
     for key, value in part.items():
-        _require(not value or key in _MAY_BE_ON, f"{name} asks for {key} {str(value)[:40]!r}, which is not known here")
+        if value and key not in _MAY_BE_ON or value != _MUST_SAY.get(key, value):
+            raise ValueError(f"{name} asks for {key} {str(value)[:40]!r}, which is not known here")
 
 
-def _read_steps(kind: str, part: Optional[dict]) -> list[tuple[str, dict]]:
-    """A part of the file is nothing, one step, or a sequence of parts. A step has a type and settings."""
+def _read_steps(kind: str, part: Optional[dict]) -> list[dict]:
+    """A part of the file is nothing, one step, or a sequence of parts."""
     if part is None:
         return []
-    settings = dict(part)
-    name = settings.pop("type")
-    _check(f"its {kind} {name}", settings)
+    name = part["type"]
+    _check(f"its {kind} {name}", part)
     if name == "Sequence":
-        return [step for parts in settings.values() for inner in parts for step in _read_steps(kind, inner)]
+        inner = chain.from_iterable(value for key, value in part.items() if key != "type")
+        return [step for each in inner for step in _read_steps(kind, each)]
     _require(name in _STEPS[kind], f"its {kind} {name!r} is not one of {', '.join(_STEPS[kind])}")
-    return [(name, settings)]
+    return [part]
 
 
 def _read_added(added: list[dict], ids: dict[str, int]) -> dict[str, int]:
@@ -145,16 +148,15 @@ def _read_added(added: list[dict], ids: dict[str, int]) -> dict[str, int]:
         _require(content != "" and content not in special_tokens, f"{name} is empty, or is there twice")
         _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
                  f"{name} is to be normalized, and is not in NFC")
-        special_tokens[content] = known.setdefault(content, len(known))
-        _require(token["id"] == known[content],
-                 f"{name} has the id {token['id']}, and {known[content]} was to be next")
+        id = special_tokens[content] = known.setdefault(content, len(known))
+        _require(token["id"] == id, f"{name} has the id {token['id']}, and {id} was to be next")
     _require(len({*known.values()}) == len(known), "two of its tokens have the same id")
     return special_tokens
 
 
 def _read_vocabulary(ids: dict[str, int], added: set[str]) -> dict[bytes, int]:
     """Turn the letters of each token back into bytes; an added token may stand there as it is."""
-    _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) and max(ids.values()) < 2 ** 32,
+    _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) <= max(ids.values()) < 2 ** 32,
              "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
     vocabulary = {}
     for letters, id in ids.items():
@@ -181,29 +183,28 @@ def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     return read
 
 
-def _read_patterns(steps: list[tuple[str, dict]]) -> tuple[str, ...]:
+def _read_patterns(steps: list[dict]) -> tuple[str, ...]:
     """The patterns by which the text is split, one after the other; the last step makes bytes."""
-    patterns, types = [], [type for type, _ in steps]
-    _require(types[-1:] == ["ByteLevel"] and types.count("ByteLevel") == 1,
-             "its pre_tokenizer must end with ByteLevel, and have no other")
-    for type, settings in steps:
-        if type == "Split":
-            _require(settings["behavior"] == "Isolated", f"its Split has the behavior {settings['behavior']!r}")
-            patterns.append(settings["pattern"]["Regex"])
-        elif type == "Digits":
-            patterns.append(r"\p{N}" if settings["individual_digits"] else r"\p{N}+")
-        elif settings.get("use_regex", True):
-            patterns.append(GPT2_PATTERN)
-    _require(not settings.get("add_prefix_space"), "its pre_tokenizer asks for add_prefix_space")
+    *splits, last = steps or [{"type": "nothing"}]
+    _require(last["type"] == "ByteLevel" and not last.get("add_prefix_space"),
+             f"its pre_tokenizer must end with ByteLevel without add_prefix_space, not with {last['type']}")
+    patterns = []
+    for step in splits:
+        _require(step["type"] != "ByteLevel", "its pre_tokenizer has ByteLevel twice")
+        if step["type"] == "Digits":
+            patterns.append(r"\p{N}" if step["individual_digits"] else r"\p{N}+")
+        else:
+            patterns.append(step["pattern"]["Regex"])
+    patterns += [GPT2_PATTERN] if last.get("use_regex", True) else []
     for pattern in patterns:
         pattern.encode("utf-8")
         compile_pattern(pattern, "")
     return tuple(patterns)
 
 
-def _read_first_ids(steps: list[tuple[str, dict]]) -> tuple[int, ...]:
+def _read_first_ids(steps: list[dict]) -> tuple[int, ...]:
     """The ids of the special tokens that a TemplateProcessing puts before the text."""
-    ids, templates = [], [settings for type, settings in steps if type == "TemplateProcessing"]
+    ids, templates = [], [step for step in steps if step["type"] == "TemplateProcessing"]
     _require(len(templates) < 2, "its post_processor has two templates")
     for template in templates:
         for piece in takewhile(lambda piece: "SpecialToken" in piece, template["single"]):
@@ -223,19 +224,23 @@ def write_tokenizer(path: Union[str, Path], merges: dict[Pair, int], special_tok
     splits = [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
               for pattern in rules.patterns]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    first = [{"SpecialToken": {"id": names[id], "type_id": 0}} for id in rules.first_ids]
-    text, second = ({"Sequence": {"id": letter, "type_id": place}} for place, letter in enumerate("AB"))
-    template = {"type": "TemplateProcessing", "single": [*first, text], "pair": [*first, text, *first, second],
-                "special_tokens": {names[id]: {"id": names[id], "ids": [id], "tokens": [names[id]]}
-                                   for id in rules.first_ids}}
     model = {"type": "BPE", "ignore_merges": rules.ignore_merges,
              "vocab": {names[id]: id for id in vocabulary.values()},
              "merges": [f"{names[left]} {names[right]}" for left, right in merges]}
     write_whole(path, json.dumps({
         "version": "1.0", "added_tokens": added, "normalizer": {"type": "NFC"} if rules.nfc else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
-        "post_processor": template, "decoder": byte_level, "model": model,
+        "post_processor": _template(rules.first_ids, names), "decoder": byte_level, "model": model,
     }, ensure_ascii=False, indent=1).encode("utf-8"))
+
+
+def _template(first_ids: Iterable[int], names: dict[int, str]) -> dict:
+    """The post_processor that puts some tokens before a text."""
+    first = [{"SpecialToken": {"id": names[id], "type_id": 0}} for id in first_ids]
+    text, second = ({"Sequence": {"id": letter, "type_id": place}} for place, letter in enumerate("AB"))
+    tokens = {names[id]: {"id": names[id], "ids": [id], "tokens": [names[id]]} for id in first_ids}
+    return {"type": "TemplateProcessing", "single": [*first, text], "pair": [*first, text, *first, second],
+            "special_tokens": tokens}
 
 
 @lru_cache(maxsize=1)
@@ -287,13 +292,15 @@ def cut_text(text: str, special_tokens: dict[str, int], rules: Rules,
     """
     if isinstance(allowed, str) and allowed != "all":
         raise ValueError(f'allowed_special is a set of tokens or "all", not {allowed!r}')
-    names = frozenset(special_tokens if allowed == "all" else rules.always.union(allowed) & special_tokens.keys())
+    names = frozenset(special_tokens)
+    if allowed != "all":
+        names &= rules.always.union(allowed)
     late = names & rules.normalized
     parts = cut_out(text, names - late)
     if rules.nfc:
         parts[::2] = [unicodedata.normalize("NFC", part) for part in parts[::2]]
-    finer = chain.from_iterable([part] if place % 2 else cut_out(part, late) for place, part in enumerate(parts))
-    for place, part in enumerate(finer):
+    cuts = ([part] if place % 2 else cut_out(part, late) for place, part in enumerate(parts))
+    for place, part in enumerate(chain.from_iterable(cuts)):    # every second part is still a name
         yield special_tokens[part] if place % 2 else _words(part, rules.patterns)
 
 
@@ -322,20 +329,21 @@ def _pattern_of(names: frozenset[str]) -> "re.Pattern[str]":
 # %% The split patterns of tokenizers
 
 # What a pattern may be made of: what Python's re and Hugging Face's Oniguruma read in the same way, and what
-# is turned below into what re reads. All else is refused.
+# is turned below into what re reads. All else is refused. First come \n and \., then \p{L} and \s.
 _ESCAPE = r"\\(?:[nrtfva]|u[0-9a-fA-F]{4}|[^\w\s]| )"
 _CATEGORY = r"\\[pP]\{\^?(?:L[ulmto]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?)\}|\\[sSdD]"
 _MEMBER = rf"(?:{_ESCAPE}|&(?!&)|\|(?!\|)|~(?!~)|[^\\\[\]&|~-])"
-_SET = rf"\[(?:\^|(?!\^))(?!\])-?(?:{_CATEGORY}|{_MEMBER}(?:-{_MEMBER})?)*-?\]"
+_CLASS = rf"\[(?:\^|(?!\^))(?!\])-?(?:{_CATEGORY}|{_MEMBER}(?:-{_MEMBER})?)*-?\]"
 # In any case, "ss" is ß too, "fi" may be one sign, and "i" is what Turkish makes of it: these are refused.
 _LETTERS = r"(?:(?![a-z]*(?:ss|st|f[fil]|i))[a-z]+|\[[a-hj-z]+\])"
 _ANY_CASE = rf"\(\?i:(?ai:(?:\||'?{_LETTERS}(?=[|)]))*)\)(?![*+{{]|\(\?i)"
+_OPEN_OR_BORDER = r"(?:\((?:\?:|\?<?[=!])?|[\^$])(?![?*+{])"
 _QUANTIFIER = r"(?:[?*+]\??|\{\d+\}(?!\?)|\{\d+,\d*\}\??|\{,\d+\}\??)(?!\+)"
-_OPEN, _BORDER = r"\((?:\?:|\?<?[=!])?(?![?*+{])", r"[\^$](?![?*+{])"
-_PART = re.compile(rf"{_CATEGORY}|{_SET}|{_ANY_CASE}|{_OPEN}|{_BORDER}|\)|{_QUANTIFIER}|{_ESCAPE}|[^\\?*+{{}}()\[\]^$]"
-                   r"|(?P<unknown>(?s:.{1,10}))")
-# What some parts are for re. It takes a "(" for one that `split` has to keep the text of.
+_PART = re.compile(rf"{_CATEGORY}|{_CLASS}|{_ANY_CASE}|{_OPEN_OR_BORDER}|{_QUANTIFIER}|{_ESCAPE}"
+                   r"|[^\\?*+{}(\[\]^$]|(?P<unknown>(?s:.{1,10}))")
+# A "(" would be a group whose text `split` keeps, and in Oniguruma ^ and $ are the borders of a line.
 _IN_RE = {"(": "(?:", "^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
+_LOOKS_AROUND = {"(?=", "(?!", "(?<=", "(?<!"}
 
 
 def compile_pattern(pattern: str, text: str) -> "re.Pattern[str]":
@@ -373,11 +381,10 @@ def _characters(end: int) -> str:
 def _compile(pattern: str, alphabet: str) -> "re.Pattern[str]":
     """Compile a pattern for texts in some characters, which are given in order."""
     parts = [_in_re(part, alphabet) for part in _PART.finditer(pattern)]
-    # Does it fit an empty text, if whatever looks around finds what it looks for?
-    always = ["(?=|" if part in ("(?=", "(?!", "(?<=", "(?<!") else part for part in parts]
     try:
         compiled = re.compile("(" + "".join(parts) + ")")
-        can_be_empty = re.fullmatch("".join(always), "")
+        # Does it fit an empty text, if whatever looks around is content with nothing?
+        can_be_empty = re.fullmatch("".join("(?=|" if part in _LOOKS_AROUND else part for part in parts), "")
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"Python's re can't take the split pattern {pattern[:60]!r}: {error}") from None
     _require(not can_be_empty, f"the split pattern {pattern[:60]!r} can match where there is nothing")
@@ -389,8 +396,10 @@ def _in_re(part: "re.Match[str]", alphabet: str) -> str:
     _require(not part["unknown"],
              f"the split pattern has {part['unknown']!r}, which Python's re may read in another way")
     text = f"[{part[0]}]" if re.fullmatch(_CATEGORY, part[0]) else _IN_RE.get(part[0], part[0])
-    return re.sub(rf"{_ESCAPE}|({_CATEGORY})",
-                  lambda found: _members(found[1], alphabet) if found[1] else found[0], text)
+
+    def members(found: "re.Match[str]") -> str:
+        return _members(found[1], alphabet) if found[1] else found[0]
+    return re.sub(rf"{_ESCAPE}|({_CATEGORY})", members, text)
 
 
 @lru_cache(maxsize=64)
@@ -439,10 +448,10 @@ class Tensor:
     def row(self, index: int) -> Vector:
         """Read one row, and nothing else, from the file.
 
-        Raises ValueError if there is no such row, if its type is none of the five, or if NaN or infinity is in it.
+        Raises ValueError if there is no such row, if its type is not known, or if it has NaN or infinity.
         """
         if not (isinstance(index, int) and 0 <= index < len(self)):
-            raise ValueError(f"there is no row {index!r} in the tensor {self.name!r} of shape {list(self.shape)}")
+            raise ValueError(f"the tensor {self.name!r} of shape {list(self.shape)} has no row {index!r}")
         with open(self.path, "rb") as file:
             return next(self._read(file, range(index, index + 1)))
 
@@ -513,23 +522,24 @@ def read_tensors(path: Union[str, Path], shapes: dict[str, tuple]
     """
     metadata, tensors = checked_metadata(path), read_safetensors(path)
     found = {name: tensor.shape for name, tensor in tensors.items()}
-    sizes = {letter: size for name, shape in shapes.items() for letter, size in zip(shape, found.get(name, ()))
-             if isinstance(letter, str)}
+    pairs = chain.from_iterable(zip(shape, found.get(name, ())) for name, shape in shapes.items())
+    sizes = {letter: size for letter, size in pairs if isinstance(letter, str)}
     wanted = {name: tuple(sizes.get(letter, letter) for letter in shape) for name, shape in shapes.items()}
     for name in {**wanted, **found}:
-        should, does = wanted.get(name, "not there"), found.get(name, "not there")
-        _require(should == does, f"{path} holds other tensors than it should: {name!r} is {does}, and not {should}")
+        there, right = found.get(name, "not there"), wanted.get(name, "not there")
+        _require(there == right, f"{path} has wrong tensors: {name!r} is {there}, and should be {right}")
     return metadata, sizes, tensors
 
 
 def checked_metadata(path: Union[str, Path]) -> dict[str, str]:
     """The metadata of a file that `write_safetensors` wrote, after a look at its checksum.
 
-    Raises ValueError if a bit of it has changed, or if it was written by somebody else, whose file is not read.
+    Raises ValueError if a bit of it has changed, or if somebody else wrote it; such a file is not read whole.
     """
     _, metadata = _read_header(path)
     checksum = metadata.pop("sha256", "")
-    _require(re.fullmatch("[0-9a-f]{64}", checksum), f"{path} has no checksum: it is damaged, or another program's")
+    _require(re.fullmatch("[0-9a-f]{64}", checksum),
+             f"{path} has no checksum: it is damaged, or was written by another program")
     data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
     _require(checksum_of(data) == checksum, f"{path} is damaged: its checksum is wrong")
     return metadata
@@ -555,10 +565,11 @@ def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, s
 
 def _tensor(path: Union[str, Path], name: str, entry: dict, start: int) -> Tensor:
     dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    _require(len(shape) <= 8 and all(type(number) is int and 0 <= number < 2 ** 63 for number in [*shape, begin, end]),
+    numbers, size = [*shape, begin, end], end - begin
+    _require(len(shape) <= 8 and all(type(number) is int and 0 <= number < 2 ** 63 for number in numbers),
              f"the tensor {name!r} has an impossible shape or place")
-    size = math.prod(shape) * struct.calcsize(NUMBER_TYPES[dtype]) if dtype in NUMBER_TYPES else end - begin
-    _require(0 <= size == end - begin, f"the {end - begin} bytes of the tensor {name!r} don't fit its shape {shape}")
+    wanted = math.prod(shape) * struct.calcsize(NUMBER_TYPES[dtype]) if dtype in NUMBER_TYPES else size
+    _require(0 <= size == wanted, f"the tensor {name!r} has {size} bytes, which don't fit its shape {shape}")
     return Tensor(str(path), name, dtype, tuple(shape), start + begin)
 
 
@@ -614,7 +625,7 @@ def code_of(path: Union[str, Path]) -> str:
 
 
 def check_folder(folder: Union[str, Path], made_by: str) -> None:
-    """Refuse a folder with a model that somebody else wrote: it is not ours to overwrite, nor to read if it is large."""
+    """Refuse a folder with a model that somebody else wrote: not ours to overwrite, nor to read whole."""
     model_file = Path(folder, "model.safetensors")
     if model_file.exists():
         with open(model_file, "rb") as file:
@@ -625,7 +636,7 @@ def check_folder(folder: Union[str, Path], made_by: str) -> None:
 
 
 def save_together(folder: Union[str, Path], tokenizer: Any, model: Any) -> None:
-    """Save tokenizer.json and model.safetensors, whose metadata says who made it, and which tokenizer is its own."""
+    """Save tokenizer.json and model.safetensors, whose metadata says who made it, and for which tokenizer."""
     check_folder(folder, model.metadata["made_by"])
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as beside:
@@ -636,16 +647,21 @@ def save_together(folder: Union[str, Path], tokenizer: Any, model: Any) -> None:
     write_whole(Path(folder, "tokenizer.json"), data)
 
 
-def load_together(folder: Union[str, Path], load_tokenizer: Callable, load_model: Callable) -> tuple[Any, Any]:
-    """Load what `save_together` saved; a tokenizer.json that is damaged, or another model's, is a ValueError."""
+def load_together(folder: Union[str, Path], load_tokenizer: Callable,
+                  load_model: Callable) -> tuple[Any, Any]:
+    """Load what `save_together` saved.
+
+    Raises ValueError for a file that is damaged, and for a tokenizer.json that belongs to another model.
+    """
     model, path = load_model(Path(folder, "model.safetensors")), Path(folder, "tokenizer.json")
     if model.metadata.get("tokenizer") != checksum_of(path.read_bytes()):
         raise ValueError(f"{path} is not the one of the model beside it")
     return load_tokenizer(path), model
 
 
-def kept_or_trained(folder: Path, recipe: str, load: Callable, train: Callable, save: Callable) -> tuple[Any, Any]:
-    """Load tokenizer and model from a folder; train and save them if they are damaged, or of another recipe."""
+def kept_or_trained(folder: Path, recipe: str, load: Callable, train: Callable,
+                    save: Callable) -> tuple[Any, Any]:
+    """Load tokenizer and model from a folder; train and save them if damaged, or of another recipe."""
     try:
         tokenizer, model = load(folder)
         if model.metadata.get("recipe") == recipe:

@@ -684,8 +684,9 @@ FIRST, LAST, ADDED = "pre_tokenizer/pretokenizers/0", "pre_tokenizer/pretokenize
     ("not in byte letters", {"model/vocab/ĠĠ": 990, "model/vocab/  ": 991}),
     ("same bytes", {"model/vocab/ĠĠ": 262, "model/vocab/  ": 263, ADDED: {"content": "  ", "id": 263}}),
     ("Lowercase", {"normalizer": {"type": "Lowercase"}}), ("truncation", {"truncation": {"max_length": 5}}),
+    ("version", {"version": "2.0"}),
     ("Whitespace", {"pre_tokenizer": {"type": "Whitespace"}}), ("ByteLevel", {"pre_tokenizer": None}),
-    ("no other", {FIRST + "/type": "ByteLevel"}), ("individual_digits", {FIRST: {"type": "Digits"}}),
+    ("twice", {FIRST + "/type": "ByteLevel"}), ("individual_digits", {FIRST: {"type": "Digits"}}),
     ("Metaspace", {FIRST: {"type": "Metaspace"}}), ("Metaspace", {"decoder": {"type": "Metaspace"}}),
     ("'X'", {"post_processor": {"type": "X"}}), ("behavior", {FIRST + "/behavior": "Removed"}),
     ("invert", {FIRST + "/invert": True}), ("Regex", {FIRST + "/pattern": {"String": " "}}),
@@ -957,6 +958,22 @@ def test_safetensors_of_all_types(tmp_path):
                               ("m", "0", "no row")):
         with pytest.raises(ValueError, match=says):
             tensors[name].row(index)
+
+
+def test_tensors_are_read_by_names_and_shapes(tmp_path):
+    path, shapes = tmp_path / "file", {"m": ("V", "D"), "b": ("V",), "p": ("P", 2)}
+    right = {"m": ("F64", (3, 4), range(12)), "b": ("F32", (3,), range(3)), "p": ("I32", (1, 2), [5, 6])}
+    formats.write_safetensors(path, right, {"who": "me"})
+    metadata, sizes, tensors = formats.read_tensors(path, shapes)
+    assert (metadata, sizes) == ({"who": "me"}, {"V": 3, "D": 4, "P": 1}) and list(tensors["p"]) == [[5, 6]]
+    for name, shape in (("b", (4,)), ("b", (3, 1)), ("b", ()), ("p", (2, 1)), ("p", (2,)), ("other", (1,))):
+        formats.write_safetensors(path, {**right, name: ("F32", shape, [0.0] * math.prod(shape))}, {})
+        with pytest.raises(ValueError, match="wrong tensors"):
+            formats.read_tensors(path, shapes)
+    del right["b"]
+    formats.write_safetensors(path, right, {})
+    with pytest.raises(ValueError, match="'b' is not there, and should be"):
+        formats.read_tensors(path, shapes)
 
 
 def test_hugging_face_reads_what_the_lesson_writes(tmp_path):
