@@ -68,14 +68,17 @@ class Rules:
     first_ids: tuple[int, ...] = ()     # what the post_processor puts before a text
 
 
-# All that a tokenizer.json may ask for: the steps of its parts, and the keys that may be on. (What is off, as
-# "dropout" mostly is, changes nothing.) All else is refused: it might change the ids, and nobody would see.
+# All that a tokenizer.json may ask for: the steps of its parts, and the keys that may be on, with the type of
+# their values. (What is off, as "dropout" mostly is, changes nothing.) All else is refused: it might change
+# the ids, and nobody would notice.
 _STEPS = {"normalizer": ("NFC",), "pre_tokenizer": ("Split", "Digits", "ByteLevel"),
           "post_processor": ("ByteLevel", "TemplateProcessing", "BertProcessing", "RobertaProcessing"),
           "decoder": ("ByteLevel",)}
-_MAY_BE_ON = {*_STEPS, *"""version added_tokens id content normalized special model type vocab merges
-    ignore_merges unk_token fuse_unk normalizers pretokenizers processors decoders pattern behavior use_regex
-    individual_digits add_prefix_space trim_offsets single pair special_tokens sep cls""".split()}
+_MAY_BE_ON = {key: kind for kind, keys in {
+    dict: "model normalizer pre_tokenizer post_processor decoder vocab pattern special_tokens",
+    list: "added_tokens merges normalizers pretokenizers processors decoders single pair sep cls",
+    bool: "normalized special ignore_merges fuse_unk individual_digits use_regex trim_offsets add_prefix_space",
+    str: "version type content unk_token behavior", int: "id"}.items() for key in keys.split()}
 _MUST_SAY = {"version": "1.0", "behavior": "Isolated"}
 
 
@@ -121,7 +124,7 @@ def _require(condition: object, otherwise: str) -> None:
 def _check(name: str, part: dict) -> None:
     """Refuse a part that asks for anything but what it may."""
     for key, value in part.items():
-        if value and key not in _MAY_BE_ON or value != _MUST_SAY.get(key, value):
+        if value and type(value) is not _MAY_BE_ON.get(key) or value != _MUST_SAY.get(key, value):
             raise ValueError(f"{name} asks for {key} {str(value)[:40]!r}, which is not known here")
 
 
@@ -145,7 +148,8 @@ def _read_added(added: list[dict], ids: dict[str, int]) -> dict[str, int]:
         content = token["content"]
         name = f"its added token {content!r}"
         _check(name, token)
-        _require(content != "" and content not in special_tokens, f"{name} is empty, or is there twice")
+        _require(content and isinstance(content, str), f"{name} is not a text")
+        _require(content not in special_tokens, f"{name} is there twice")
         _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
                  f"{name} is to be normalized, and is not in NFC")
         id = special_tokens[content] = known.setdefault(content, len(known))
@@ -207,6 +211,8 @@ def _read_first_ids(steps: list[dict]) -> tuple[int, ...]:
     ids, templates = [], [step for step in steps if step["type"] == "TemplateProcessing"]
     _require(len(templates) < 2, "its post_processor has two templates")
     for template in templates:
+        texts = sum("Sequence" in piece for piece in template["single"])
+        _require(texts == 1, f"its post_processor takes {texts} texts for one")
         for piece in takewhile(lambda piece: "SpecialToken" in piece, template["single"]):
             ids += template["special_tokens"][piece["SpecialToken"]["id"]]["ids"]
     return tuple(ids)
@@ -381,10 +387,11 @@ def _characters(end: int) -> str:
 def _compile(pattern: str, alphabet: str) -> "re.Pattern[str]":
     """Compile a pattern for texts in some characters, which are given in order."""
     parts = [_in_re(part, alphabet) for part in _PART.finditer(pattern)]
+    # Does it fit an empty text, if all that looks around is content with nothing? (For a class stands an x.)
+    content = ["(?=|" if part in _LOOKS_AROUND else "x" if part[0] == "[" else part for part in parts]
     try:
         compiled = re.compile("(" + "".join(parts) + ")")
-        # Does it fit an empty text, if whatever looks around is content with nothing?
-        can_be_empty = re.fullmatch("".join("(?=|" if part in _LOOKS_AROUND else part for part in parts), "")
+        can_be_empty = re.fullmatch("".join(content), "")
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"Python's re can't take the split pattern {pattern[:60]!r}: {error}") from None
     _require(not can_be_empty, f"the split pattern {pattern[:60]!r} can match where there is nothing")

@@ -694,11 +694,13 @@ FIRST, LAST, ADDED = "pre_tokenizer/pretokenizers/0", "pre_tokenizer/pretokenize
     ("add_prefix_space", {LAST + "/add_prefix_space": True}),
     ("lstrip", {ADDED: {"content": "<b>", "id": 262, "lstrip": True}}),
     ("NFC", {ADDED: {"content": "e\u0301", "id": 262, "normalized": True}}),
-    ("empty", {ADDED: {"content": "", "id": 262}}), ("id", {ADDED: {"content": "<b>", "id": True}}),
+    *(("is not a text", {ADDED: {"content": content, "id": 262}}) for content in ("", None)),
+    ("there twice", {ADDED: {"content": "<a>", "id": 261}}), ("id", {ADDED: {"content": "<b>", "id": True}}),
     *((f"id {id}, and 262 was to be next", {ADDED: {"content": "<b>", "id": id}}) for id in (-7, 0, 261, 999)),
     ("read as byte letters", {ADDED: {"content": "é", "id": 233}}),
-    ("no token has", {"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<a>"}}],
-                                         "special_tokens": {"<a>": {"ids": [999]}}}})])
+    ("no token has", {"post_processor": {"type": "TemplateProcessing", "single": [
+        {"SpecialToken": {"id": "<a>"}}, {"Sequence": {}}], "special_tokens": {"<a>": {"ids": [999]}}}}),
+    ("texts for one", {"post_processor/single": []}), ("trim_offsets", {LAST + "/trim_offsets": "yes"})])
 def test_a_file_that_asks_for_something_else_is_refused_by_name(blamed, changes, small_file):
     path, file = small_file
     for way, value in changes.items():
