@@ -77,7 +77,8 @@ _STEPS = {"normalizer": ("NFC",), "pre_tokenizer": ("Split", "Digits", "ByteLeve
 _MAY_BE_ON = {key: kind for kind, keys in {
     dict: "model normalizer pre_tokenizer post_processor decoder vocab pattern special_tokens",
     list: "added_tokens merges normalizers pretokenizers processors decoders single pair sep cls",
-    bool: "normalized special ignore_merges fuse_unk individual_digits use_regex trim_offsets add_prefix_space",
+    bool: """normalized special ignore_merges fuse_unk individual_digits use_regex trim_offsets
+        add_prefix_space""",
     str: "version type content unk_token behavior", int: "id"}.items() for key in keys.split()}
 _MUST_SAY = {"version": "1.0", "behavior": "Isolated"}
 
