@@ -1,4 +1,4 @@
-"""The formats that the outside world prescribes: tokenizer.json, safetensors, and writing a file whole.
+"""What the outside world prescribes: tokenizer.json and its split patterns, safetensors, files written whole.
 
 It knows nothing of the lessons, and you need not open it to follow them.
 """
@@ -19,7 +19,7 @@ import threading
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import chain, count, groupby, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterable, Iterator, Optional, Union
 
@@ -68,29 +68,19 @@ class Rules:
     first_ids: tuple[int, ...] = ()     # what the post_processor puts before a text
 
 
-# What each part of a tokenizer.json may say: one of some values, or anything of a type. Whatever else a file
-# says, it is refused: it might change the ids, and nobody would notice.
-_FLAG, _ANYTHING = (False, True), object
-_BYTE_LEVEL = {"add_prefix_space": _FLAG, "trim_offsets": _FLAG, "use_regex": _FLAG}
-_AROUND = {"sep": list, "cls": list, "trim_offsets": _FLAG, "add_prefix_space": _FLAG}
-_MAY_SAY = {
-    "file": {"version": ("1.0",), "truncation": (None,), "padding": (None,), "model": dict, **dict.fromkeys(
-        ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"), _ANYTHING)},
-    "model": {"type": ("BPE",), "dropout": (None, 0), "unk_token": _ANYTHING, "fuse_unk": (None, *_FLAG),
-              "continuing_subword_prefix": (None, ""), "end_of_word_suffix": (None, ""),
-              "byte_fallback": (None, False), "ignore_merges": (None, *_FLAG), "vocab": dict, "merges": list},
-    "added token": {"id": int, "content": str, "single_word": (False,), "lstrip": (False,),
-                    "rstrip": (False,), "normalized": _FLAG, "special": _FLAG},
-    "normalizer": {"NFC": {}},
-    "pre_tokenizer": {"Split": {"pattern": dict, "behavior": ("Isolated",), "invert": (False,)},
-                      "Digits": {"individual_digits": _FLAG},
-                      "ByteLevel": {**_BYTE_LEVEL, "add_prefix_space": (False,)}},
-    "post_processor": {"TemplateProcessing": {"single": list, "pair": list, "special_tokens": dict},
-                       "ByteLevel": _BYTE_LEVEL, "BertProcessing": _AROUND, "RobertaProcessing": _AROUND},
-    "decoder": {"ByteLevel": _BYTE_LEVEL},
-}
-_SEQUENCES = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "post_processor": "processors",
-              "decoder": "decoders"}
+# All that a tokenizer.json may ask for: the steps of its parts, and the keys that may be on, with the type of
+# their values. (What is off, as "dropout" mostly is, changes nothing.) All else is refused: it might change
+# the ids, and nobody would notice.
+_STEPS = {"normalizer": ("NFC",), "pre_tokenizer": ("Split", "Digits", "ByteLevel"),
+          "post_processor": ("ByteLevel", "TemplateProcessing", "BertProcessing", "RobertaProcessing"),
+          "decoder": ("ByteLevel",)}
+_MAY_BE_ON = {key: kind for kind, keys in {
+    dict: "model normalizer pre_tokenizer post_processor decoder vocab pattern special_tokens",
+    list: "added_tokens merges normalizers pretokenizers processors decoders single pair sep cls",
+    bool: """normalized special ignore_merges fuse_unk individual_digits use_regex trim_offsets
+        add_prefix_space""",
+    str: "version type content unk_token behavior", int: "id"}.items() for key in keys.split()}
+_MUST_SAY = {"version": "1.0", "behavior": "Isolated"}
 
 
 def read_tokenizer(path: Union[str, Path]) -> tuple[dict[Pair, int], dict[str, int], dict[bytes, int], Rules]:
@@ -102,124 +92,115 @@ def read_tokenizer(path: Union[str, Path]) -> tuple[dict[Pair, int], dict[str, i
     data = Path(path).read_bytes()
     try:
         return _read_file(json.loads(data))
-    except KeyError as error:
-        reason = f"it has no {error.args[0]!r}"
-    except (TypeError, AttributeError, IndexError, RecursionError) as error:
-        reason = f"it is not built like one ({error})"
     except ValueError as error:
-        reason = str(error)
+        reason = error
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"a part of it is missing, or is something else: {error}"
     raise ValueError(f"{path} can't be opened as a tokenizer.json: {reason}")
 
 
 def _read_file(file: dict) -> tuple[dict[Pair, int], dict[str, int], dict[bytes, int], Rules]:
-    _check(file, "", "file")
-    model, added = file["model"], file.get("added_tokens") or []
-    _check(model, "model", "model")
+    model, added = file["model"], file.get("added_tokens", [])
+    _check("it", file)
+    _check("its model", model)
+    _require(model.get("type", "BPE") == "BPE", f"its model is {model.get('type')!r}, not BPE")
     vocabulary = _read_vocabulary(model["vocab"], {token["content"] for token in added})
     special_tokens = _read_added(added, model["vocab"])
-    steps = {kind: _steps(file.get(kind), kind) for kind in _SEQUENCES}
+    steps = {kind: _read_steps(kind, file.get(kind)) for kind in _STEPS}
     rules = Rules(patterns=_read_patterns(steps["pre_tokenizer"]), nfc=bool(steps["normalizer"]),
                   ignore_merges=bool(model.get("ignore_merges")),
                   always=frozenset(token["content"] for token in added if not token.get("special")),
                   normalized=frozenset(token["content"] for token in added if token.get("normalized")),
                   first_ids=_read_first_ids(steps["post_processor"]))
-    known = chain(vocabulary.values(), special_tokens.values()) if rules.first_ids else ()
-    _require({*rules.first_ids}.issubset(known), "its post_processor puts an id first that no token has")
+    _require({*rules.first_ids}.issubset(chain(vocabulary.values(), special_tokens.values())),
+             "its post_processor puts an id first that no token has")
     return _read_merges(model["merges"], model["vocab"]), special_tokens, vocabulary, rules
 
 
-def _require(condition: bool, otherwise: str) -> None:
+def _require(condition: object, otherwise: str) -> None:
     if not condition:
         raise ValueError(otherwise)
 
 
-def _check(part: dict, name: str, kind: str, allowed: Optional[dict] = None) -> None:
-    """Refuse a part that says anything but what the table allows."""
-    allowed, prefix = allowed or _MAY_SAY[kind], f"its {name} " if name else "it "
+def _check(name: str, part: dict) -> None:
+    """Refuse a part that asks for anything but what it may."""
     for key, value in part.items():
-        rule = allowed.get(key, ())
-        fits = value in rule if isinstance(rule, tuple) else isinstance(value, rule)
-        if not fits or rule is int and isinstance(value, bool):
-            unknown = "" if rule else ", which is not known here"
-            raise ValueError(f"{prefix}asks for {key} {str(value)[:40]!r}{unknown}")
+        if value and type(value) is not _MAY_BE_ON.get(key) or value != _MUST_SAY.get(key, value):
+            raise ValueError(f"{name} asks for {key} {str(value)[:40]!r}, which is not known here")
 
 
-def _steps(part: Optional[dict], kind: str) -> list[dict]:
-    """A part of the file is nothing, one step, or a sequence of parts; each step is checked."""
+def _read_steps(kind: str, part: Optional[dict]) -> list[dict]:
+    """A part of the file is nothing, one step, or a sequence of parts."""
     if part is None:
         return []
-    name, known, key = part["type"], _MAY_SAY[kind], _SEQUENCES[kind]
+    name = part["type"]
+    _check(f"its {kind} {name}", part)
     if name == "Sequence":
-        _check(part, kind, kind, {"type": str, key: list})
-        return [step for inner in part[key] for step in _steps(inner, kind)]
-    _require(name in known, f"its {kind} {name!r} is not one of {list(known)}")
-    _check(part, f"{kind} {name}", kind, {"type": str, **known[name]})
+        inner = chain.from_iterable(value for key, value in part.items() if key != "type")
+        return [step for each in inner for step in _read_steps(kind, each)]
+    _require(name in _STEPS[kind], f"its {kind} {name!r} is not one of {', '.join(_STEPS[kind])}")
     return [part]
+
+
+def _read_added(added: list[dict], ids: dict[str, int]) -> dict[str, int]:
+    """Each added token needs a text, and the id that Hugging Face would give it: the next that is free."""
+    special_tokens, known = {}, dict(ids)
+    for token in added:
+        content = token["content"]
+        name = f"its added token {content!r}"
+        _check(name, token)
+        _require(content and isinstance(content, str), f"{name} is not a text")
+        _require(content not in special_tokens, f"{name} is there twice")
+        _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
+                 f"{name} is to be normalized, and is not in NFC")
+        id = special_tokens[content] = known.setdefault(content, len(known))
+        _require(token["id"] == id, f"{name} has the id {token['id']}, and {id} was to be next")
+    _require(len({*known.values()}) == len(known), "two of its tokens have the same id")
+    return special_tokens
 
 
 def _read_vocabulary(ids: dict[str, int], added: set[str]) -> dict[bytes, int]:
     """Turn the letters of each token back into bytes; an added token may stand there as it is."""
-    _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) and max(ids.values()) < 2 ** 32,
+    _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) <= max(ids.values()) < 2 ** 32,
              "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
-    _require(len(set(ids.values())) == len(ids), "two tokens in its vocabulary have the same id")
-    vocabulary = {_read_token(letters, added): id for letters, id in ids.items()}
+    vocabulary = {}
+    for letters, id in ids.items():
+        try:
+            vocabulary[letters_to_bytes(letters)] = id
+        except ValueError:
+            _require(letters in added, f"the token {letters!r} in its vocabulary is not in byte letters")
+            vocabulary[letters.encode("utf-8")] = id
     _require(len(vocabulary) == len(ids), "two tokens in its vocabulary stand for the same bytes")
     missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
     _require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
     return vocabulary
 
 
-def _read_token(letters: str, added: set[str]) -> bytes:
-    try:
-        return letters_to_bytes(letters)
-    except ValueError:
-        _require(letters in added, f"the token {letters!r} in its vocabulary is not in byte letters")
-        return letters.encode("utf-8")
-
-
 def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
     _require({*map(type, merges)} in ({str}, {list}, set()), "its merges are neither all texts nor all lists")
-    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
-    _require({*map(len, pairs)} <= {2}, "one of its merges is not a pair")
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in merges)
     try:
         read = {(ids[left], ids[right]): ids[left + right] for left, right in pairs}
-    except KeyError as error:
-        raise ValueError(f"a merge needs the token {error.args[0]!r}, which its vocabulary lacks") from None
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"one of its merges is not a pair of known tokens: {error}") from None
     _require(len(read) == len(merges), "it lists a merge twice")
     return read
 
 
-def _read_added(added: list[dict], ids: dict[str, int]) -> dict[str, int]:
-    """Each added token needs a text, and the id that it would be given."""
-    taken, following = set(ids.values()), len(ids)
-    for token in added:
-        content, id = token["content"], token["id"]
-        name = f"added token {content!r}"
-        _check(token, name, "added token")
-        _require(id >= 0 and content != "", f"its {name} with id {id!r} is not one")
-        _require(id not in taken or ids.get(content) == id, f"its {name} has the id of another token")
-        _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
-                 f"its {name} is to be normalized, and is not in NFC")
-        expected = ids.get(content, following)
-        _require(id == expected, f"its {name} has the id {id}, and {expected} was to be next")
-        following += content not in ids
-        taken.add(id)
-    return {token["content"]: token["id"] for token in added}
-
-
 def _read_patterns(steps: list[dict]) -> tuple[str, ...]:
     """The patterns by which the text is split, one after the other; the last step makes bytes."""
-    _require(bool(steps) and steps[-1]["type"] == "ByteLevel", "its pre_tokenizer must end with ByteLevel")
+    *splits, last = steps or [{"type": "nothing"}]
+    _require(last["type"] == "ByteLevel" and not last.get("add_prefix_space"),
+             f"its pre_tokenizer must end with ByteLevel without add_prefix_space, not with {last['type']}")
     patterns = []
-    for step in steps[:-1]:
-        _require(step["type"] != "ByteLevel", "its pre_tokenizer has two steps of ByteLevel")
+    for step in splits:
+        _require(step["type"] != "ByteLevel", "its pre_tokenizer has ByteLevel twice")
         if step["type"] == "Digits":
             patterns.append(r"\p{N}" if step["individual_digits"] else r"\p{N}+")
         else:
-            _require("behavior" in step and list(step["pattern"]) == ["Regex"], "its Split has no Regex")
             patterns.append(step["pattern"]["Regex"])
-    patterns += [GPT2_PATTERN] if steps[-1].get("use_regex", True) else []
+    patterns += [GPT2_PATTERN] if last.get("use_regex", True) else []
     for pattern in patterns:
         pattern.encode("utf-8")
         compile_pattern(pattern, "")
@@ -228,13 +209,12 @@ def _read_patterns(steps: list[dict]) -> tuple[str, ...]:
 
 def _read_first_ids(steps: list[dict]) -> tuple[int, ...]:
     """The ids of the special tokens that a TemplateProcessing puts before the text."""
-    templates = [step for step in steps if step["type"] == "TemplateProcessing"]
+    ids, templates = [], [step for step in steps if step["type"] == "TemplateProcessing"]
     _require(len(templates) < 2, "its post_processor has two templates")
-    ids = []
     for template in templates:
-        for piece in template["single"]:
-            if "SpecialToken" not in piece:
-                break
+        texts = sum("Sequence" in piece for piece in template["single"])
+        _require(texts == 1, f"its post_processor takes {texts} texts for one")
+        for piece in takewhile(lambda piece: "SpecialToken" in piece, template["single"]):
             ids += template["special_tokens"][piece["SpecialToken"]["id"]]["ids"]
     return tuple(ids)
 
@@ -243,33 +223,22 @@ def write_tokenizer(path: Union[str, Path], merges: dict[Pair, int], special_tok
                     vocabulary: dict[bytes, int], rules: Rules) -> None:
     """Write a tokenizer.json, which Hugging Face `tokenizers` opens; takes what `read_tokenizer` gives."""
     letters = byte_letters()
-    names = {id: "".join([letters[byte] for byte in token]) for token, id in vocabulary.items()}
-    special_names = {id: token for token, id in special_tokens.items()}
-    names.update({id: token for id, token in special_names.items() if id in names})
+    names = {id: codecs.charmap_decode(token, "strict", letters)[0] for token, id in vocabulary.items()}
+    names.update((id, token) for token, id in special_tokens.items())
+    added = [{"id": id, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+              "normalized": token in rules.normalized, "special": token not in rules.always}
+             for token, id in special_tokens.items()]
     splits = [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
               for pattern in rules.patterns]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    template = _template(rules.first_ids, {**names, **special_names})
+    model = {"type": "BPE", "ignore_merges": rules.ignore_merges,
+             "vocab": {names[id]: id for id in vocabulary.values()},
+             "merges": [f"{names[left]} {names[right]}" for left, right in merges]}
     write_whole(path, json.dumps({
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": _added(special_tokens, rules),
-        "normalizer": {"type": "NFC"} if rules.nfc else None,
+        "version": "1.0", "added_tokens": added, "normalizer": {"type": "NFC"} if rules.nfc else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, byte_level]},
-        "post_processor": template if rules.first_ids else byte_level, "decoder": byte_level,
-        "model": _model(names, merges, rules.ignore_merges),
+        "post_processor": _template(rules.first_ids, names), "decoder": byte_level, "model": model,
     }, ensure_ascii=False, indent=1).encode("utf-8"))
-
-
-def _added(special_tokens: dict[str, int], rules: Rules) -> list[dict]:
-    return [{"id": id, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
-             "normalized": token in rules.normalized, "special": token not in rules.always}
-            for token, id in special_tokens.items()]
-
-
-def _model(names: dict[int, str], merges: dict[Pair, int], ignore_merges: bool) -> dict:
-    return {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-            "ignore_merges": ignore_merges, "vocab": {name: id for id, name in names.items()},
-            "merges": [f"{names[left]} {names[right]}" for left, right in merges]}
 
 
 def _template(first_ids: Iterable[int], names: dict[int, str]) -> dict:
@@ -282,15 +251,14 @@ def _template(first_ids: Iterable[int], names: dict[int, str]) -> dict:
 
 
 @lru_cache(maxsize=1)
-def byte_letters() -> dict[int, str]:
-    """The letter that stands for each byte: 188 have one of their own, the others get those from 256 on.
+def byte_letters() -> str:
+    """The letters of the bytes from 0 to 255: 188 have one of their own, the others get those from 256 on.
 
     >>> byte_letters()[ord("a")], byte_letters()[ord(" ")], byte_letters()[ord("\\n")]
     ('a', 'Ġ', 'Ċ')
     """
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    moved = [byte for byte in range(256) if byte not in printable]
-    return dict(zip(printable + moved, map(chr, [*printable, *range(256, 256 + len(moved))])))
+    printable, others = {*range(33, 127), *range(161, 173), *range(174, 256)}, count(256)
+    return "".join(chr(byte if byte in printable else next(others)) for byte in range(256))
 
 
 def letters_to_bytes(letters: str) -> bytes:
@@ -305,8 +273,8 @@ def letters_to_bytes(letters: str) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _bytes_of_letters() -> dict[int, int]:
-    return {ord(letter): byte for byte, letter in byte_letters().items()}
+def _bytes_of_letters() -> Any:
+    return codecs.charmap_build(byte_letters())
 
 
 def check_names(special_tokens: dict[str, int], vocabulary: dict[bytes, int]) -> None:
@@ -314,11 +282,10 @@ def check_names(special_tokens: dict[str, int], vocabulary: dict[bytes, int]) ->
 
     Raises ValueError for such a token.
     """
-    for name, id in special_tokens.items():
-        if _bytes_of_letters().keys() >= {*map(ord, name)}:
-            same = letters_to_bytes(name)
-            if same != name.encode("utf-8") or vocabulary.get(same, id) != id:
-                raise ValueError(f"the added token {name!r} would be read as byte letters, as {same!r}")
+    for name in filter({*byte_letters()}.issuperset, special_tokens):
+        same, id = letters_to_bytes(name), special_tokens[name]
+        _require(same == name.encode("utf-8") and vocabulary.get(same, id) == id,
+                 f"the added token {name!r} would be read as byte letters, as {same!r}")
 
 
 # %% Cut a text by the rules of its tokenizer
@@ -332,15 +299,16 @@ def cut_text(text: str, special_tokens: dict[str, int], rules: Rules,
     """
     if isinstance(allowed, str) and allowed != "all":
         raise ValueError(f'allowed_special is a set of tokens or "all", not {allowed!r}')
-    names = special_tokens.keys() & (special_tokens if allowed == "all" else rules.always.union(allowed))
-    late = frozenset(names & rules.normalized)
-    for place, part in enumerate(cut_out(text, frozenset(names - late))):
-        if place % 2:
-            yield special_tokens[part]
-            continue
-        part = unicodedata.normalize("NFC", part) if rules.nfc else part
-        for inner_place, piece in enumerate(cut_out(part, late)):
-            yield special_tokens[piece] if inner_place % 2 else _words(piece, rules.patterns)
+    names = frozenset(special_tokens)
+    if allowed != "all":
+        names &= rules.always.union(allowed)
+    late = names & rules.normalized
+    parts = cut_out(text, names - late)
+    if rules.nfc:
+        parts[::2] = [unicodedata.normalize("NFC", part) for part in parts[::2]]
+    cuts = ([part] if place % 2 else cut_out(part, late) for place, part in enumerate(parts))
+    for place, part in enumerate(chain.from_iterable(cuts)):    # every second part is still a name
+        yield special_tokens[part] if place % 2 else _words(part, rules.patterns)
 
 
 def _words(text: str, patterns: Iterable[str]) -> list[str]:
@@ -361,26 +329,29 @@ def cut_out(text: str, names: frozenset[str]) -> list[str]:
 
 @lru_cache(maxsize=16)
 def _pattern_of(names: frozenset[str]) -> "re.Pattern[str]":
-    longest_first = sorted(names, key=lambda name: (-len(name), name))
-    return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+    # In this order a name stands before those that it begins with.
+    return re.compile("(" + "|".join(map(re.escape, sorted(names, reverse=True))) + ")")
 
 
 # %% The split patterns of tokenizers
 
 # What a pattern may be made of: what Python's re and Hugging Face's Oniguruma read in the same way, and what
-# is turned below into what re reads. All else is refused.
+# is turned below into what re reads. All else is refused. First come \n and \., then \p{L} and \s.
 _ESCAPE = r"\\(?:[nrtfva]|u[0-9a-fA-F]{4}|[^\w\s]| )"
 _CATEGORY = r"\\[pP]\{\^?(?:L[ulmto]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfson]?)\}|\\[sSdD]"
 _MEMBER = rf"(?:{_ESCAPE}|&(?!&)|\|(?!\|)|~(?!~)|[^\\\[\]&|~-])"
-_IN_CLASS = re.compile(rf"(?P<member>{_CATEGORY})|(?P<end>\])|(?P<plain>{_MEMBER}(?:-{_MEMBER})?|-(?=\]))")
+_CLASS = rf"\[(?:\^|(?!\^))(?!\])-?(?:{_CATEGORY}|{_MEMBER}(?:-{_MEMBER})?)*-?\]"
 # In any case, "ss" is ß too, "fi" may be one sign, and "i" is what Turkish makes of it: these are refused.
 _LETTERS = r"(?:(?![a-z]*(?:ss|st|f[fil]|i))[a-z]+|\[[a-hj-z]+\])"
 _ANY_CASE = rf"\(\?i:(?ai:(?:\||'?{_LETTERS}(?=[|)]))*)\)(?![*+{{]|\(\?i)"
+_OPEN_OR_BORDER = r"(?:\((?:\?:|\?<?[=!])?|[\^$])(?![?*+{])"
 _QUANTIFIER = r"(?:[?*+]\??|\{\d+\}(?!\?)|\{\d+,\d*\}\??|\{,\d+\}\??)(?!\+)"
-_OUTSIDE = re.compile(rf"(?P<category>{_CATEGORY})|(?P<begin>\[\^?(?:-|(?!\])))|(?P<any>{_ANY_CASE})"
-                      r"|(?P<open>\((?:\?:|\?<?[=!])?(?![?*+{]))|(?P<close>\))|(?P<line>[\^$])"
-                      rf"|(?P<plain>{_QUANTIFIER}|{_ESCAPE}|[^\\?*+{{}}()\[\]^$])")
-_LINE_BORDERS = {"^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
+_PART = re.compile(rf"{_CATEGORY}|{_CLASS}|{_ANY_CASE}|{_OPEN_OR_BORDER}|{_QUANTIFIER}|{_ESCAPE}"
+                   r"|[^\\?*+{}(\[\]^$]|(?P<unknown>(?s:.{1,10}))")
+# A "(" would be a group whose text `split` keeps, and in Oniguruma ^ and $ are the borders of a line.
+_IN_RE = {"(": "(?:", "^": r"(?:\A|(?<=\n)(?!\Z))", "$": "(?m:$)"}
+_LOOKS_AROUND = {"(?=", "(?!", "(?<=", "(?<!"}
+
 
 def compile_pattern(pattern: str, text: str) -> "re.Pattern[str]":
     r"""Turn a split pattern into Python's `re`; its `split` cuts the text into matches and the gaps between.
@@ -402,13 +373,10 @@ def compile_pattern(pattern: str, text: str) -> "re.Pattern[str]":
 
 def _alphabet(text: str) -> str:
     """Characters, in order, that include those of the text: its own, or, if it is short, many more."""
-    if text.isascii():
-        return _characters(0x80)
-    if len(text) < 20_000:
-        for end in (0x300, 0x10000, 0x20000, 0x110000):
-            if ord(max(text)) < end:
-                return _characters(end)
-    return "".join(sorted({*_characters(0x80), *text}))
+    if len(text) > 20_000 and not text.isascii():
+        return "".join(sorted({*_characters(0x80), *text}))
+    highest = 0 if text.isascii() else ord(max(text))
+    return _characters(next(end for end in (0x80, 0x300, 0x10000, 0x20000, 0x110000) if highest < end))
 
 
 @lru_cache(maxsize=8)
@@ -419,69 +387,44 @@ def _characters(end: int) -> str:
 @lru_cache(maxsize=64)
 def _compile(pattern: str, alphabet: str) -> "re.Pattern[str]":
     """Compile a pattern for texts in some characters, which are given in order."""
-    tokens, parts = _read_pattern(pattern), []
-    for kind, token in tokens:
-        if kind in ("category", "member"):
-            members = _members(token, alphabet)
-            token = f"[{members}]" if kind == "category" else members
-        parts.append(_LINE_BORDERS[token] if kind == "line" else "(?:" if token == "(" else token)
+    parts = [_in_re(part, alphabet) for part in _PART.finditer(pattern)]
+    # Does it fit an empty text, if all that looks around is content with nothing? (For a class stands an x.)
+    content = ["(?=|" if part in _LOOKS_AROUND else "x" if part[0] == "[" else part for part in parts]
     try:
         compiled = re.compile("(" + "".join(parts) + ")")
-        can_be_empty = re.fullmatch(_without_looking_around(tokens), "")
+        can_be_empty = re.fullmatch("".join(content), "")
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"Python's re can't take the split pattern {pattern[:60]!r}: {error}") from None
     _require(not can_be_empty, f"the split pattern {pattern[:60]!r} can match where there is nothing")
     return compiled
 
 
-def _read_pattern(pattern: str) -> list[tuple[str, str]]:
-    """Take a pattern apart into tokens of known kinds; refuse all else."""
-    tokens, position, in_class = [], 0, False
-    while position < len(pattern):
-        match = (_IN_CLASS if in_class else _OUTSIDE).match(pattern, position)
-        _require(match is not None, f"the split pattern has {pattern[position:position + 10]!r}, "
-                                    "which Python's re may read in another way")
-        tokens.append((match.lastgroup, match.group()))
-        in_class = match.lastgroup in (("member", "plain") if in_class else ("begin",))
-        position = match.end()
-    return tokens
+def _in_re(part: "re.Match[str]", alphabet: str) -> str:
+    """Write a part of a pattern as re reads it, with the members of each category."""
+    _require(not part["unknown"],
+             f"the split pattern has {part['unknown']!r}, which Python's re may read in another way")
+    text = f"[{part[0]}]" if re.fullmatch(_CATEGORY, part[0]) else _IN_RE.get(part[0], part[0])
 
-
-def _without_looking_around(tokens: list[tuple[str, str]]) -> str:
-    """A pattern for the same lengths. If it fits the empty text, the pattern can match nothing somewhere."""
-    loose, looks_around = [], []
-    for kind, token in tokens:
-        if kind == "open":
-            looks_around.append(token not in ("(", "(?:"))
-            token = "(?:"
-        elif kind == "close" and looks_around and looks_around.pop():
-            token = "){0}"
-        loose.append({"category": "x", "member": "x", "line": ""}.get(kind, token))
-    return "".join(loose)
+    def members(found: "re.Match[str]") -> str:
+        return _members(found[1], alphabet) if found[1] else found[0]
+    return re.sub(rf"{_ESCAPE}|({_CATEGORY})", members, text)
 
 
 @lru_cache(maxsize=64)
-def _members(token: str, alphabet: str) -> str:
+def _members(category: str, alphabet: str) -> str:
     """Write \\p{L}, \\P{L}, \\s and the like as ranges of the characters in an alphabet."""
-    name = re.sub(r"\W", "", token[2:])
-    categories = name or {"s": ("Z", "Cc space"), "d": "Nd"}[token[1].lower()]
-    negative = token[1].isupper() != ("^" in token)
-
-    def kind(run: tuple[str, str, str]) -> tuple[bool, bool]:
-        return run[0].startswith(categories) != negative, run[1] > "\uffff"
-
-    ranges = []
-    for (inside, _), runs in groupby(_runs(alphabet), kind):
-        runs = list(runs)
-        if inside:
-            ranges.append(f"\\U{ord(runs[0][1]):08x}-\\U{ord(runs[-1][2]):08x}")
-    return "".join(ranges) or "\\ud800"     # a class can't be empty, and this is in no text
+    name = re.sub(r"\W", "", category[2:]) or {"s": ("Z", "Cc space"), "d": "Nd"}[category[1].lower()]
+    negative = category[1].isupper() != ("^" in category)
+    members = groupby(_runs(alphabet), lambda run: run[0].startswith(name) != negative)
+    ranges = [[*runs] for inside, runs in members if inside]
+    # A class can't be empty, and \ud800 is in no text.
+    return "".join(f"\\U{ord(runs[0][1]):08x}-\\U{ord(runs[-1][2]):08x}" for runs in ranges) or "\\ud800"
 
 
 @lru_cache(maxsize=8)
 def _runs(alphabet: str) -> list[tuple[str, str, str]]:
     """Runs of neighbours of one category: the category, and the first and the last character."""
-    runs = [(category, list(run)) for category, run in groupby(alphabet, _category)]
+    runs = [(category, [*run]) for category, run in groupby(alphabet, _category)]
     return [(category, run[0], run[-1]) for category, run in runs]
 
 
@@ -513,10 +456,10 @@ class Tensor:
     def row(self, index: int) -> Vector:
         """Read one row, and nothing else, from the file.
 
-        Raises ValueError if there is no such row, if its type is none of the five, or if NaN or infinity is in it.
+        Raises ValueError if there is no such row, if its type is not known, or if it has NaN or infinity.
         """
         if not (isinstance(index, int) and 0 <= index < len(self)):
-            raise ValueError(f"there is no row {index!r} in the tensor {self.name!r} of shape {list(self.shape)}")
+            raise ValueError(f"the tensor {self.name!r} of shape {list(self.shape)} has no row {index!r}")
         with open(self.path, "rb") as file:
             return next(self._read(file, range(index, index + 1)))
 
@@ -571,23 +514,42 @@ def read_safetensors(path: Union[str, Path]) -> dict[str, Tensor]:
     return _read_header(path)[0]
 
 
-def safetensors_metadata(path: Union[str, Path]) -> dict[str, str]:
-    """The metadata of a safetensors file: what its writer wants known about it."""
-    return _read_header(path)[1]
+def read_tensors(path: Union[str, Path], shapes: dict[str, tuple]
+                 ) -> tuple[dict[str, str], dict[str, int], dict[str, Tensor]]:
+    """Open a file that `write_safetensors` wrote: its metadata, the sizes in it, and its tensors.
+
+    `shapes` says which tensors there must be. A letter is a size that is to be found out, the
+    same wherever the letter stands, and a number is itself.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_safetensors(folder + "/file", {"m": ("F32", (3, 2), range(6))}, {"who": "me"})
+    ...     read_tensors(folder + "/file", {"m": ("V", 2)})[:2]
+    ({'who': 'me'}, {'V': 3})
+
+    Raises ValueError for other tensors or shapes, and for a file that is damaged or somebody else's.
+    """
+    metadata, tensors = checked_metadata(path), read_safetensors(path)
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    pairs = chain.from_iterable(zip(shape, found.get(name, ())) for name, shape in shapes.items())
+    sizes = {letter: size for letter, size in pairs if isinstance(letter, str)}
+    wanted = {name: tuple(sizes.get(letter, letter) for letter in shape) for name, shape in shapes.items()}
+    for name in {**wanted, **found}:
+        there, right = found.get(name, "not there"), wanted.get(name, "not there")
+        _require(there == right, f"{path} has wrong tensors: {name!r} is {there}, and should be {right}")
+    return metadata, sizes, tensors
 
 
 def checked_metadata(path: Union[str, Path]) -> dict[str, str]:
     """The metadata of a file that `write_safetensors` wrote, after a look at its checksum.
 
-    Raises ValueError if a bit of it has changed, or if it was written by somebody else, whose file is not read.
+    Raises ValueError if a bit of it has changed, or if somebody else wrote it; such a file is not read whole.
     """
-    metadata = safetensors_metadata(path)
+    _, metadata = _read_header(path)
     checksum = metadata.pop("sha256", "")
-    if not re.fullmatch("[0-9a-f]{64}", checksum):
-        raise ValueError(f"{path} has no checksum: it is damaged, or was written by another program")
+    _require(re.fullmatch("[0-9a-f]{64}", checksum),
+             f"{path} has no checksum: it is damaged, or was written by another program")
     data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
-    if checksum_of(data) != checksum:
-        raise ValueError(f"{path} is damaged: its checksum is wrong")
+    _require(checksum_of(data) == checksum, f"{path} is damaged: its checksum is wrong")
     return metadata
 
 
@@ -605,32 +567,29 @@ def read_tensors(path: Union[str, Path], shapes: dict) -> tuple[dict, dict, dict
 def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file."""
     size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        start = 8 + int.from_bytes(file.read(8), "little")
-        if not 8 < start <= min(size, 100_000_000):
-            raise ValueError(f"{path} is no safetensors file: its header would end at byte {start} of {size}")
-        data = file.read(start - 8)
     try:
-        header = json.loads(data)
+        with open(path, "rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            _require(8 < start <= min(size, 100_000_000), f"its header would end at byte {start} of {size}")
+            header = json.loads(file.read(start - 8))
         metadata = {str(name): str(value) for name, value in (header.pop("__metadata__", None) or {}).items()}
         tensors = {name: _tensor(path, name, entry, start) for name, entry in header.items()}
         places = sorted(entry["data_offsets"] for entry in header.values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is no safetensors file: {error}") from None
-    ends = [0, *(end for _, end in places)]
-    if [begin for begin, _ in places] != ends[:-1] or start + ends[-1] != size:
-        raise ValueError(f"{path} is damaged: its tensors overlap, leave a gap or don't end where the file ends")
+        _require([0, *(end for _, end in places)] == [*(begin for begin, _ in places), size - start],
+                 "its tensors overlap, leave a gap or don't end where the file ends")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, or no safetensors file: {error}") from None
     return tensors, metadata
 
 
 def _tensor(path: Union[str, Path], name: str, entry: dict, start: int) -> Tensor:
     dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if len(shape) > 8 or not all(type(number) is int and 0 <= number < 2 ** 63 for number in [*shape, begin, end]):
-        raise ValueError(f"the tensor {name!r} has an impossible shape or place")
-    known = struct.calcsize("<" + NUMBER_TYPES[str(dtype)]) if str(dtype) in NUMBER_TYPES else None
-    if begin > end or known and end - begin != math.prod(shape) * known:
-        raise ValueError(f"the tensor {name!r} has {end - begin} bytes, which don't fit its shape {shape}")
-    return Tensor(str(path), name, str(dtype), tuple(shape), start + begin)
+    numbers, size = [*shape, begin, end], end - begin
+    _require(len(shape) <= 8 and all(type(number) is int and 0 <= number < 2 ** 63 for number in numbers),
+             f"the tensor {name!r} has an impossible shape or place")
+    wanted = math.prod(shape) * struct.calcsize(NUMBER_TYPES[dtype]) if dtype in NUMBER_TYPES else size
+    _require(0 <= size == wanted, f"the tensor {name!r} has {size} bytes, which don't fit its shape {shape}")
+    return Tensor(str(path), name, dtype, tuple(shape), start + begin)
 
 
 def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tuple, Iterable]],
@@ -685,18 +644,18 @@ def code_of(path: Union[str, Path]) -> str:
 
 
 def check_folder(folder: Union[str, Path], made_by: str) -> None:
-    """Refuse a folder with a model that somebody else wrote: it is not ours to overwrite, nor read if it is large."""
-    tokenizer_file, model_file = Path(folder, "tokenizer.json"), Path(folder, "model.safetensors")
-    ours = not tokenizer_file.exists()
+    """Refuse a folder with a model that somebody else wrote: not ours to overwrite, nor to read whole."""
+    model_file = Path(folder, "model.safetensors")
     if model_file.exists():
         with open(model_file, "rb") as file:
             ours = f'"made_by": "{made_by}"'.encode() in file.read(1000)
-    if not ours:
-        raise ValueError(f"{folder} holds a model that was not made by {made_by}")
+    else:
+        ours = not Path(folder, "tokenizer.json").exists()
+    _require(ours, f"{folder} holds a model that was not made by {made_by}")
 
 
 def save_together(folder: Union[str, Path], tokenizer: Any, model: Any) -> None:
-    """Save tokenizer.json and model.safetensors, whose metadata says who made it, and which tokenizer is its own."""
+    """Save tokenizer.json and model.safetensors, whose metadata says who made it, and for which tokenizer."""
     check_folder(folder, model.metadata["made_by"])
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as beside:
@@ -707,16 +666,21 @@ def save_together(folder: Union[str, Path], tokenizer: Any, model: Any) -> None:
     write_whole(Path(folder, "tokenizer.json"), data)
 
 
-def load_together(folder: Union[str, Path], load_tokenizer: Callable, load_model: Callable) -> tuple[Any, Any]:
-    """Load what `save_together` saved; a tokenizer.json that is damaged, or another model's, is a ValueError."""
+def load_together(folder: Union[str, Path], load_tokenizer: Callable,
+                  load_model: Callable) -> tuple[Any, Any]:
+    """Load what `save_together` saved.
+
+    Raises ValueError for a file that is damaged, and for a tokenizer.json that belongs to another model.
+    """
     model, path = load_model(Path(folder, "model.safetensors")), Path(folder, "tokenizer.json")
     if model.metadata.get("tokenizer") != checksum_of(path.read_bytes()):
         raise ValueError(f"{path} is not the one of the model beside it")
     return load_tokenizer(path), model
 
 
-def kept_or_trained(folder: Path, recipe: str, load: Callable, train: Callable, save: Callable) -> tuple[Any, Any]:
-    """Load tokenizer and model from a folder; train and save them if they are damaged, or of another recipe."""
+def kept_or_trained(folder: Path, recipe: str, load: Callable, train: Callable,
+                    save: Callable) -> tuple[Any, Any]:
+    """Load tokenizer and model from a folder; train and save them if damaged, or of another recipe."""
     try:
         tokenizer, model = load(folder)
         if model.metadata.get("recipe") == recipe:
