@@ -528,7 +528,8 @@ def read_tensors(path: Union[str, Path], shapes: dict[str, tuple]
 
     Raises ValueError for other tensors or shapes, and for a file that is damaged or somebody else's.
     """
-    metadata, tensors = checked_metadata(path), read_safetensors(path)
+    tensors, metadata = _read_header(path)
+    _check_sum(path, metadata.pop("sha256", ""))
     found = {name: tensor.shape for name, tensor in tensors.items()}
     pairs = chain.from_iterable(zip(shape, found.get(name, ())) for name, shape in shapes.items())
     sizes = {letter: size for letter, size in pairs if isinstance(letter, str)}
@@ -539,29 +540,12 @@ def read_tensors(path: Union[str, Path], shapes: dict[str, tuple]
     return metadata, sizes, tensors
 
 
-def checked_metadata(path: Union[str, Path]) -> dict[str, str]:
-    """The metadata of a file that `write_safetensors` wrote, after a look at its checksum.
-
-    Raises ValueError if a bit of it has changed, or if somebody else wrote it; such a file is not read whole.
-    """
-    _, metadata = _read_header(path)
-    checksum = metadata.pop("sha256", "")
+def _check_sum(path: Union[str, Path], checksum: str) -> None:
+    """Refuse a file in which a bit has changed, or that somebody else wrote; such a file is not read whole."""
     _require(re.fullmatch("[0-9a-f]{64}", checksum),
              f"{path} has no checksum: it is damaged, or was written by another program")
     data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
     _require(checksum_of(data) == checksum, f"{path} is damaged: its checksum is wrong")
-    return metadata
-
-
-def read_tensors(path: Union[str, Path], shapes: dict) -> tuple[dict, dict, dict]:
-    metadata, tensors, sizes = checked_metadata(path), read_safetensors(path), {}
-    if tensors.keys() != shapes.keys():
-        raise ValueError(f"{path} holds no model of this lesson")
-    for name, shape in shapes.items():
-        found = tensors[name].shape
-        if len(found) != len(shape) or any((sizes.setdefault(a, n) if isinstance(a, str) else a) != n for a, n in zip(shape, found)):
-            raise ValueError(f"{path} holds no model of this lesson")
-    return metadata, sizes, tensors
 
 
 def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -597,7 +581,7 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
     """Write tensors, each a type, a shape and its numbers in a row, as a safetensors file.
 
     With them goes a checksum of the whole file (in which the checksum itself is
-    all zeros), so that `checked_metadata` notices damage when it is read again.
+    all zeros), so that `read_tensors` notices damage when it is read again.
     """
     metadata = {name: value for name, value in metadata.items() if name != "sha256"}
     header, parts, end = {"__metadata__": {"sha256": NO_CHECKSUM, **metadata}}, [], 0

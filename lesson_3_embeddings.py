@@ -496,7 +496,8 @@ class EmbeddingModel:
             "pairs": ("P", 2), "pair_vectors": ("P", "D/2")})
         half, pairs = sizes["D/2"], list(map(tuple, tensors["pairs"]))
         ids = set(chain.from_iterable(pairs))
-        if sizes["D"] != 2 * half or not ids <= set(range(sizes["V"])):
+        fits = sizes["V"] and 0 < 2 * half == sizes["D"]
+        if not fits or not ids <= set(range(sizes["V"])):
             raise ValueError(f"{path} holds no model of this lesson")
         rows = list(tensors["embeddings"])
         model = cls([row[:half] for row in rows], [row[half:] for row in rows],

@@ -961,7 +961,7 @@ def test_a_model_of_wrong_shapes_is_refused_though_its_checksum_is_right(name, t
     three.write_safetensors(tmp_path / "file", tensors, {})
     assert three.EmbeddingModel.load(tmp_path / "file").logits([1]) == [0.0] * 7
     three.write_safetensors(tmp_path / "file", {**tensors, name: tensor}, {})
-    with pytest.raises(ValueError, match="no model of this lesson"):
+    with pytest.raises(ValueError, match="no model of this lesson|wrong tensors"):
         three.EmbeddingModel.load(tmp_path / "file")
 
 
