@@ -161,7 +161,9 @@ def word_tokens(text: str) -> list[str]:
     (52, 16)
 
     So do not end your part of a text, the prompt, with a space: the model brings its own.
+    (And do not be surprised that "The", "the" and " the" are three tokens, with three ids.)
     """
+    # perhaps a space, and then no spaces; or a space that is left over
     return re.findall(r" ?\S+|\s", text)
 
 
@@ -274,7 +276,7 @@ def unknown_tokens(tokens: list[str], vocabulary: dict[str, int]) -> list[str]:
 
 
 # %% Introducing: Subword tokens!
-# Words are cheap but break easily. Letters never break, but cost five times as much. In
+# Words are cheap but break easily. Letters hardly ever do, but cost five times as much. In
 # between there are pieces, longer than a letter and often shorter than a word.
 
 def subword_tokens(text: str, subwords: list[str]) -> list[str]:
@@ -289,7 +291,8 @@ def subword_tokens(text: str, subwords: list[str]) -> list[str]:
 
     What a model learns about the "ing" of one word helps it with all others. But no
     piece here can write the second "n" of "running". So every letter must be a token as
-    well. Then no word is unknown: even "runned" shows the part that is right.
+    well. Then no word made of them is unknown: even "runned" shows the part that is right.
+    (And a letter that the vocabulary lacks? Lesson 2 has an answer to that.)
     """
     pieces = set(subwords)
     longest = max([1, *map(len, pieces)])
@@ -332,9 +335,9 @@ def subword_tradeoff(text: str) -> str:
       1000        1080   18005  ██████▋
       2134        2214   13733  █████▏
 
-    The first ten pieces save over 1,000 tokens each, the last 1,134 only four each. The
-    top row is letters, the bottom row is words, and nearly all models of today are in
-    between, with 30,000 to 260,000 tokens.
+    The vocabulary is the pieces and the 80 letters. The first ten pieces save over 1,000
+    tokens each, the last 1,134 only four each. The top row is letters, the bottom row is
+    words, and nearly all models of today are in between, with 30,000 to 260,000 tokens.
     """
     words = commonest_words(text)
     rows = [["pieces", "vocabulary", "tokens", ""]]

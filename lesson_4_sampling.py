@@ -36,11 +36,9 @@ from stage import Writing, bar, chat as start_chat, display_width, run_lesson, s
 def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
     """Turn logits, which can be any numbers, into probabilities, which add up to 1.
 
-    You know softmax from lesson 3: e to the power of each logit, divided by the sum of
-    all these powers. Only distances count: if one logit is 1 higher than another, its
-    token is e = 2.718 times as likely. What is new is a knob, the temperature, which
-    divides the distances. With 0.5 they are twice as large, and the best token, which had
-    0.727 at the top of this lesson, wins more clearly.
+    You know softmax from lesson 3, and that only the distances between logits count. New
+    is a knob, the temperature, which divides the distances. With 0.5 they are twice as
+    large, and the best token, which had 0.727 above, wins more clearly.
 
     >>> [round(share, 3) for share in softmax([2.0, 1.0, -3.0], temperature=0.5)]
     [0.881, 0.119, 0.0]
@@ -55,7 +53,7 @@ def softmax(logits: Vector, temperature: float = 1.0) -> Vector:
         best = list(logits).index(highest)
         return [float(id == best) for id in range(len(logits))]
     distances = [0.0 if logit == highest else (logit - highest) / temperature
-                 for logit in logits]     # infinity - infinity is no number
+                 for logit in logits]     # an infinite logit is certain
     return plain_softmax(distances)
 
 
@@ -219,7 +217,7 @@ def keep_top_p(probabilities: Vector, p: float) -> Vector:
     shares = normalize(probabilities)
     reached, k = 0.0, 0
     for share in sorted(shares, reverse=True):
-        if reached < p or p == 1:   # at 1, rounding must not cost one
+        if reached < p or p == 1:   # 1 keeps all, however sums are rounded
             k += 1
             reached += share
     return keep_top_k(shares, k)
@@ -239,16 +237,18 @@ def keep_min_p(probabilities: Vector, p: float) -> Vector:
         raise ValueError(f"min-p must be above 0 and at most 1, not {p}")
     shares = normalize(probabilities)
     least = p * max(shares)
-    return keep_top_k(shares, sum(share >= least for share in shares))
+    k = sum(share >= least for share in shares)     # True counts as 1
+    return keep_top_k(shares, k)
 
 
 def next_token_probabilities(logits: Vector, temperature: float = 1.0, top_k: Optional[int] = None,
                              top_p: Optional[float] = None, min_p: Optional[float] = None) -> Vector:
     """First the temperature, then top-k, top-p and min-p, as in Hugging Face's library.
 
-    None leaves a filter out. The order matters, for each filter sees only what the one
-    before it has left. Of 0.5, 0.3 and 0.2, top-k = 2 leaves two, which become 0.625
-    and 0.375. So the first alone reaches top-p = 0.6. Without top-k it would take two.
+    None leaves a filter out. The temperature comes first, for top-p and min-p look at the
+    probabilities that it makes. And each filter sees only what the one before it has left.
+    Of 0.5, 0.3 and 0.2, top-k = 2 leaves two, which become 0.625 and 0.375. So the first
+    alone reaches top-p = 0.6. Without top-k it would take two.
 
     >>> logits = [math.log(share) for share in (0.5, 0.3, 0.2)]
     >>> next_token_probabilities(logits, top_k=2, top_p=0.6)
@@ -418,7 +418,7 @@ def _explained(tokenizer: Tokenizer, steps: Iterable[tuple], text: str) -> Itera
 
 # %% What is still missing
 # The way is complete: text, tokens, ids, vectors, logits, and text again. Every LLM goes
-# this way. But our model looks at the last few tokens, and forgets what came before. In
+# this way. But our model looks at the last two tokens, and forgets what came before. In
 # the middle there is room for one thing more: layers in which each token looks back at
 # those before it, and changes its vector by what it finds there. That is the transformer,
 # and the next lesson builds one: python3 lesson_5_transformer.py

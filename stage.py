@@ -140,8 +140,9 @@ def _widen(line: str) -> str:
 
 def _fill(line: str, room: int, indent: str = "") -> list[str]:
     """A text in lines that fit, broken between words; code keeps its blanks, and goes on further in."""
-    parts = textwrap.wrap(_widen(line), room, subsequent_indent=indent, drop_whitespace=not indent)
-    return [part.replace("\0", "").rstrip() for part in parts if part.strip()] or [""]
+    line = re.sub('(?<=[ (]") (?=[^ ])', "\1", _widen(line))     # a token such as " cat" stays whole
+    parts = textwrap.wrap(line, room, subsequent_indent=indent, drop_whitespace=not indent)
+    return [part.replace("\0", "").replace("\1", " ").rstrip() for part in parts if part.strip()] or [""]
 
 
 def _cut(line: str, room: int) -> list[str]:
@@ -472,9 +473,12 @@ class _Player(doctest.DocTestRunner):
         self.say(name, "1")
         test = doctest.DocTest([], names, "lesson", None, 0, None)
         prose, *pieces = doctest.DocTestParser().parse(docstring + "\n")
-        self.prose(prose)
+        first, gap, last = prose.rstrip("\n").rpartition("\n\n")
+        if not gap or not last.endswith(":"):
+            first, last = prose, ""
+        self.prose(first + "\n\n")
         self.python(code)
-        for piece in pieces:
+        for piece in [last + "\n\n", *pieces]:        # what leads to an example stays with it
             self.prose(piece) if isinstance(piece, str) else self.example(piece, test)
         self.line("")
 

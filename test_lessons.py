@@ -994,7 +994,7 @@ def test_an_edit_of_what_trains_trains_anew_and_a_mended_sentence_does_not(tmp_p
     whole = three._fingerprint()
     monkeypatch.setattr(three, "HERE", tmp_path)
     for old, new, same in (("", "", True), ("Every token becomes a vector", "Tokens become vectors", True),
-                           ("# how much of", "# which part of", True), ("SHRINK = 0.02", "SHRINK = 0.03", False)):
+                           ("# how far a step", "# how long a step", True), ("SHRINK = 0.02", "SHRINK = 0.03", False)):
         code = LESSONS[2].read_text(encoding="utf-8")
         assert old in code
         (tmp_path / LESSONS[2].name).write_text(code.replace(old, new, 1), encoding="utf-8")
