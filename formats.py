@@ -3,7 +3,6 @@
 It knows nothing of the lessons, and you need not open it to follow them.
 """
 
-import array
 import ast
 import codecs
 import contextlib
@@ -477,7 +476,7 @@ class Tensor:
         if self.dtype not in NUMBER_TYPES:
             raise ValueError(f"the tensor {self.name!r} in {self.path} has numbers of the type {self.dtype}, "
                              f"which can't be read; {', '.join(NUMBER_TYPES)} can")
-        width = math.prod(self.shape[1:])
+        width, code = math.prod(self.shape[1:]), "f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype]
         size = width * struct.calcsize("<" + NUMBER_TYPES[self.dtype])
         file.seek(self.start + indices.start * size)
         for index in indices:
@@ -488,13 +487,7 @@ class Tensor:
                 wide = bytearray(2 * size)
                 wide[2::4], wide[3::4] = data[::2], data[1::2]
                 data = wide
-            if self.dtype == "F16":     # which array does not know
-                numbers = list(struct.unpack(f"<{width}e", data))
-            else:
-                numbers = array.array("f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype], data)
-                if sys.byteorder == "big":
-                    numbers.byteswap()
-                numbers = numbers.tolist()
+            numbers = list(struct.unpack(f"<{width}{code}", data))
             if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
                 raise ValueError(f"row {index} of the tensor {self.name!r} in {self.path} has NaN or infinity in it")
             yield numbers
