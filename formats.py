@@ -296,8 +296,8 @@ def cut_text(text: str, special_tokens: dict[str, int], rules: Rules,
     >>> list(cut_text("The cat<end>!", {"<end>": 256}, Rules(), "all"))
     [['The', ' cat'], 256, ['!']]
     """
-    if isinstance(allowed, str) and allowed != "all":
-        raise ValueError(f'allowed_special is a set of tokens or "all", not {allowed!r}')
+    _require(allowed == "all" or not isinstance(allowed, str),
+             f'allowed_special is a set of tokens or "all", not {allowed!r}')
     names = frozenset(special_tokens)
     if allowed != "all":
         names &= rules.always.union(allowed)
@@ -457,8 +457,8 @@ class Tensor:
 
         Raises ValueError if there is no such row, if its type is not known, or if it has NaN or infinity.
         """
-        if not (isinstance(index, int) and 0 <= index < len(self)):
-            raise ValueError(f"the tensor {self.name!r} of shape {list(self.shape)} has no row {index!r}")
+        _require(isinstance(index, int) and 0 <= index < len(self),
+                 f"the tensor {self.name!r} of shape {list(self.shape)} has no row {index!r}")
         with open(self.path, "rb") as file:
             return next(self._read(file, range(index, index + 1)))
 
@@ -473,23 +473,21 @@ class Tensor:
             yield from self._read(file, range(len(self)))
 
     def _read(self, file: BinaryIO, indices: range) -> Iterator[Vector]:
-        if self.dtype not in NUMBER_TYPES:
-            raise ValueError(f"the tensor {self.name!r} in {self.path} has numbers of the type {self.dtype}, "
-                             f"which can't be read; {', '.join(NUMBER_TYPES)} can")
+        _require(self.dtype in NUMBER_TYPES, f"the tensor {self.name!r} in {self.path} has numbers of the type "
+                 f"{self.dtype}, which can't be read; {', '.join(NUMBER_TYPES)} can")
         width, code = math.prod(self.shape[1:]), "f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype]
         size = width * struct.calcsize("<" + NUMBER_TYPES[self.dtype])
         file.seek(self.start + indices.start * size)
         for index in indices:
             data = file.read(size)
-            if len(data) != size:
-                raise ValueError(f"{self.path} ends in the middle of row {index} of the tensor {self.name!r}")
+            _require(len(data) == size, f"{self.path} ends in the middle of row {index} of the tensor {self.name!r}")
             if self.dtype == "BF16":    # the first half of an F32: the other half is zeros
                 wide = bytearray(2 * size)
                 wide[2::4], wide[3::4] = data[::2], data[1::2]
                 data = wide
             numbers = list(struct.unpack(f"<{width}{code}", data))
-            if not math.isfinite(sum(numbers)) and not all(map(math.isfinite, numbers)):
-                raise ValueError(f"row {index} of the tensor {self.name!r} in {self.path} has NaN or infinity in it")
+            _require(math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers)),
+                     f"row {index} of the tensor {self.name!r} in {self.path} has NaN or infinity in it")
             yield numbers
 
 
@@ -507,38 +505,18 @@ def read_safetensors(path: Union[str, Path]) -> dict[str, Tensor]:
     return _read_header(path)[0]
 
 
-def read_tensors(path: Union[str, Path], shapes: dict[str, tuple]
-                 ) -> tuple[dict[str, str], dict[str, int], dict[str, Tensor]]:
-    """Open a file that `write_safetensors` wrote: its metadata, the sizes in it, and its tensors.
+def read_undamaged(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Open a file that `write_safetensors` wrote: its tensors and its metadata.
 
-    `shapes` says which tensors there must be. A letter is a size that is to be found out, the
-    same wherever the letter stands, and a number is itself.
-
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_safetensors(folder + "/file", {"m": ("F32", (3, 2), range(6))}, {"who": "me"})
-    ...     read_tensors(folder + "/file", {"m": ("V", 2)})[:2]
-    ({'who': 'me'}, {'V': 3})
-
-    Raises ValueError for other tensors or shapes, and for a file that is damaged or somebody else's.
+    Raises ValueError if a bit has changed, or if somebody else wrote it; such a file is not read whole.
     """
     tensors, metadata = _read_header(path)
-    _check_sum(path, metadata.pop("sha256", ""))
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    pairs = chain.from_iterable(zip(shape, found.get(name, ())) for name, shape in shapes.items())
-    sizes = {letter: size for letter, size in pairs if isinstance(letter, str)}
-    wanted = {name: tuple(sizes.get(letter, letter) for letter in shape) for name, shape in shapes.items()}
-    for name in {**wanted, **found}:
-        there, right = found.get(name, "not there"), wanted.get(name, "not there")
-        _require(there == right, f"{path} has wrong tensors: {name!r} is {there}, and should be {right}")
-    return metadata, sizes, tensors
-
-
-def _check_sum(path: Union[str, Path], checksum: str) -> None:
-    """Refuse a file in which a bit has changed, or that somebody else wrote; such a file is not read whole."""
+    checksum = metadata.pop("sha256", "")
     _require(re.fullmatch("[0-9a-f]{64}", checksum),
              f"{path} has no checksum: it is damaged, or was written by another program")
     data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
     _require(checksum_of(data) == checksum, f"{path} is damaged: its checksum is wrong")
+    return tensors, metadata
 
 
 def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -574,7 +552,7 @@ def write_safetensors(path: Union[str, Path], tensors: dict[str, tuple[str, tupl
     """Write tensors, each a type, a shape and its numbers in a row, as a safetensors file.
 
     With them goes a checksum of the whole file (in which the checksum itself is
-    all zeros), so that `read_tensors` notices damage when it is read again.
+    all zeros), so that `read_undamaged` notices damage when it is read again.
     """
     metadata = {name: value for name, value in metadata.items() if name != "sha256"}
     header, parts, end = {"__metadata__": {"sha256": NO_CHECKSUM, **metadata}}, [], 0
@@ -596,10 +574,9 @@ def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
     """
     matrices = [each for each in tensors.values() if len(each.shape) == 2]
     fitting = [each for each in matrices if vocab_size <= len(each) <= vocab_size + 1024]
-    if not fitting:
-        rows = ", ".join(str(len(each)) for each in matrices[:3]) or "no"
-        raise ValueError(f"the tokenizer has {vocab_size} tokens, and the file has matrices of {rows} rows; "
-                         "take both from the same model")
+    rows = ", ".join(str(len(each)) for each in matrices[:3]) or "no"
+    _require(fitting, f"the tokenizer has {vocab_size} tokens, and the file has matrices of {rows} rows; "
+             "take both from the same model")
     return max(fitting, key=lambda each: bool(re.search("emb|wte", each.name)))
 
 
@@ -650,13 +627,12 @@ def load_together(folder: Union[str, Path], load_tokenizer: Callable,
     Raises ValueError for a file that is damaged, and for a tokenizer.json that belongs to another model.
     """
     model, path = load_model(Path(folder, "model.safetensors")), Path(folder, "tokenizer.json")
-    if model.metadata.get("tokenizer") != checksum_of(path.read_bytes()):
-        raise ValueError(f"{path} is not the one of the model beside it")
+    _require(model.metadata.get("tokenizer") == checksum_of(path.read_bytes()),
+             f"{path} is not the one of the model beside it")
     return load_tokenizer(path), model
 
 
-def kept_or_trained(folder: Path, recipe: str, load: Callable, train: Callable,
-                    save: Callable) -> tuple[Any, Any]:
+def kept_or_trained(folder: Path, recipe: str, load: Callable, train: Callable) -> tuple[Any, Any]:
     """Load tokenizer and model from a folder; train and save them if damaged, or of another recipe."""
     try:
         tokenizer, model = load(folder)
@@ -669,7 +645,7 @@ def kept_or_trained(folder: Path, recipe: str, load: Callable, train: Callable,
     tokenizer, model = train()
     model.metadata["recipe"] = recipe
     try:
-        save(folder, tokenizer, model)
+        save_together(folder, tokenizer, model)
     except (ValueError, OSError) as error:
         print(f"{error}, so the model is not kept", file=sys.stderr)
     return tokenizer, model

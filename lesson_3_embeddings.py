@@ -36,7 +36,7 @@ from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 from formats import (Tensor, check_folder, checksum_of, code_of, find_embeddings, kept_or_trained,
-                     load_together, read_safetensors, read_tensors, save_together, write_safetensors)
+                     load_together, read_safetensors, read_undamaged, save_together, write_safetensors)
 from lesson_1_tokens import CORPUS, build_vocabulary, corpus_stories, split_stories, tokens_to_ids
 from lesson_2_coding_tokenizer import COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, split_words, text_to_bytes
 from stage import HERE, bar, draw_map, principal_components, progress, read_text, run_lesson, svg_map, table
@@ -504,13 +504,15 @@ class EmbeddingModel:
     @classmethod
     def load(cls, path: Union[str, Path]) -> "EmbeddingModel":
         """Read what `save` wrote; raises ValueError if it is damaged, or something else."""
-        metadata, sizes, tensors = read_tensors(path, {
-            "embeddings": ("V", "D"), "biases": ("V",),
-            "pairs": ("P", 2), "pair_vectors": ("P", "D/2")})
-        half, pairs = sizes["D/2"], list(map(tuple, tensors["pairs"]))
-        ids = set(chain.from_iterable(pairs))
-        fits = sizes["V"] and 0 < 2 * half == sizes["D"]
-        if not fits or not ids <= set(range(sizes["V"])):
+        tensors, metadata = read_undamaged(path)
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        sizes = shapes.get("biases", ()) + shapes.get("pair_vectors", ())
+        tokens, count, half = sizes if len(sizes) == 3 else (0, 0, 0)
+        right = {"embeddings": (tokens, 2 * half), "biases": (tokens,),
+                 "pairs": (count, 2), "pair_vectors": (count, half)}
+        pairs = list(map(tuple, tensors.get("pairs", ())))
+        fits = shapes == right and set(chain(*pairs)) <= set(range(tokens))
+        if not fits or not tokens * half:
             raise ValueError(f"{path} holds no model of this lesson")
         rows = list(tensors["embeddings"])
         model = cls([row[:half] for row in rows], [row[half:] for row in rows],
@@ -762,8 +764,7 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     def train():
         print("training on corpus.txt, which is done once:", file=sys.stderr)
         return learn(*corpus_stories())
-    return kept_or_trained(MODEL_FOLDER, _fingerprint(), load_model, train,
-                           save_together)
+    return kept_or_trained(MODEL_FOLDER, _fingerprint(), load_model, train)
 
 
 def _fingerprint() -> str:

@@ -882,22 +882,6 @@ def test_safetensors_of_all_types(tmp_path):
             tensors[name].row(index)
 
 
-def test_tensors_are_read_by_names_and_shapes(tmp_path):
-    path, shapes = tmp_path / "file", {"m": ("V", "D"), "b": ("V",), "p": ("P", 2)}
-    right = {"m": ("F64", (3, 4), range(12)), "b": ("F32", (3,), range(3)), "p": ("I32", (1, 2), [5, 6])}
-    formats.write_safetensors(path, right, {"who": "me"})
-    metadata, sizes, tensors = formats.read_tensors(path, shapes)
-    assert (metadata, sizes) == ({"who": "me"}, {"V": 3, "D": 4, "P": 1}) and list(tensors["p"]) == [[5, 6]]
-    for name, shape in (("b", (4,)), ("b", (3, 1)), ("b", ()), ("p", (2, 1)), ("p", (2,)), ("other", (1,))):
-        formats.write_safetensors(path, {**right, name: ("F32", shape, [0.0] * math.prod(shape))}, {})
-        with pytest.raises(ValueError, match="wrong tensors"):
-            formats.read_tensors(path, shapes)
-    del right["b"]
-    formats.write_safetensors(path, right, {})
-    with pytest.raises(ValueError, match="'b' is not there, and should be"):
-        formats.read_tensors(path, shapes)
-
-
 def test_hugging_face_reads_what_the_lesson_writes(tmp_path):
     safetensors = pytest.importorskip("safetensors")
     pytest.importorskip("numpy")
@@ -953,15 +937,17 @@ def test_a_model_learns_on_when_it_is_opened_and_is_never_trusted_when_it_is_dam
             three.EmbeddingModel.load(path)
 
 
-@pytest.mark.parametrize("name, tensor", [("biases", ("F64", (6,), [0.0] * 6)), ("pairs", ("I32", (1, 2), [1, 7])),
-                                          ("embeddings", ("F64", (7, 3), [0.0] * 21)), ("other", ("F64", (1,), [0.0]))])
-def test_a_model_of_wrong_shapes_is_refused_though_its_checksum_is_right(name, tensor, tmp_path):
+@pytest.mark.parametrize("name, shape, number", [
+    ("biases", (6,), 0), ("biases", (7, 1), 0), ("biases", (), 0), ("biases", (0,), 0), ("pairs", (1, 2), 7),
+    ("pairs", (2,), 1), ("pairs", (), 1), ("embeddings", (7, 3), 0), ("pair_vectors", (1, 0), 0), ("other", (1,), 0)])
+def test_a_model_of_wrong_shapes_is_refused_though_its_checksum_is_right(name, shape, number, tmp_path):
     tensors = {"embeddings": ("F64", (7, 4), [0.0] * 28), "biases": ("F64", (7,), [0.0] * 7),
                "pairs": ("I32", (1, 2), [1, 2]), "pair_vectors": ("F64", (1, 2), [0.0] * 2)}
     three.write_safetensors(tmp_path / "file", tensors, {})
     assert three.EmbeddingModel.load(tmp_path / "file").logits([1]) == [0.0] * 7
-    three.write_safetensors(tmp_path / "file", {**tensors, name: tensor}, {})
-    with pytest.raises(ValueError, match="no model of this lesson|wrong tensors"):
+    wrong = ("F64", shape, [number] * math.prod(shape))
+    three.write_safetensors(tmp_path / "file", {**tensors, name: wrong}, {})
+    with pytest.raises(ValueError, match="no model of this lesson"):
         three.EmbeddingModel.load(tmp_path / "file")
 
 
