@@ -228,8 +228,8 @@ def write_words(pieces: Iterable[str]) -> None:
             column = 0 if word.endswith("\n") else column + display_width(word)
 
 
-class Writing:
-    """A text that comes piece by piece, as an iterator; a notebook writes it as it comes.
+class Writing(chain):
+    """A text that comes piece by piece, an iterator; a notebook writes it as it comes.
 
     >>> text = Writing(["The s", "ky"])
     >>> text
@@ -237,15 +237,6 @@ class Writing:
     >>> "".join(text)
     'The sky'
     """
-
-    def __init__(self, pieces: Iterable[str]):
-        self.pieces = iter(pieces)
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        return next(self.pieces)
 
     def __repr__(self) -> str:
         return '<a text that is still to come: write_words(...) prints it, "".join(...) collects it>'
@@ -643,8 +634,8 @@ def run_lesson(help: str, show: Callable[..., None]) -> None:
     """Run a lesson from the command line, and exit.
 
     Without an argument it plays the lesson. `help` is what --help prints, and what
-    it names is what there is: `--name N` takes a whole number, `--name X` a number,
-    `--name WORD` any text, and `--name` alone is a flag. `show` is called with what was
+    it names is what there is: `--name N` takes a whole number, `--name WORD` any text,
+    and `--name` alone is a flag. `show` is called with what was
     given. Status 0 is success, 1 an example or an answer gone wrong, 2 something
     that the user can mend, said in one sentence; 130 is Ctrl-C and 141 a closed pipe,
     as in `| head`. In the cells of a notebook it only says how to go on.
@@ -724,17 +715,15 @@ def _parser(name: str, help: str) -> argparse.ArgumentParser:
     parser.add_argument("text", nargs="?")
     for row in re.findall("(?m)^  .+", shown):
         for option, place in re.findall(r"(--[a-z-]+)(?: ([A-Z]+)\b)?", row):
-            kind = {"type": {"N": int, "X": float}.get(place, str)} if place else {"action": "store_true"}
+            kind = {"type": int if place == "N" else str} if place else {"action": "store_true"}
             parser.add_argument(option, **kind)
     return parser
 
 
 def _complain(message: str) -> None:
     """Raise a ValueError that says in our words what argparse says."""
-    for theirs, ours in (("argument --", "--"), ("invalid int value:", "it takes a whole number, not"),
-                         ("invalid float value:", "it takes a number, not")):
-        message = message.replace(theirs, ours)
-    raise ValueError(message)
+    message = message.replace("invalid int value:", "it takes a whole number, not")
+    raise ValueError(message.replace("argument --", "--"))
 
 
 def _obey(parser: argparse.ArgumentParser, lesson: SimpleNamespace, show: Callable[..., None]) -> int:

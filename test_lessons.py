@@ -214,12 +214,12 @@ def add_fast(a):
 # %% On the command line
 HELP = """Lesson 9: a test.
   text        shown
-  --size N    a size; --share X is a share
+  --size N    a size; --word W is a word
 """
-def show(text=None, size=1, share=0.5):
+def show(text=None, size=1, word="the"):
     if size < 0:
         raise ValueError("the size is too small")
-    print(text, size, share)
+    print(text, size, word)
 if __name__ == "__main__":
     stage.SECONDS = 1
     stage.run_lesson(HELP, show)
@@ -254,7 +254,7 @@ def test_the_play_shows_prose_code_and_examples_in_this_order(lesson_9):
 
 @pytest.mark.parametrize("arguments, says", [
     (["--nope"], "--nope"), (["a", "b"], "b"), (["--size", "1.5"], "--size: it takes a whole number, not '1.5'"),
-    (["--share", "x"], "--share: it takes a number, not 'x'"), (["--size", "-1"], "the size is too small"),
+    (["--word"], "--word: expected"), (["--size", "-1"], "the size is too small"),
     (["--check", "nothing.py"], "nothing.py: No such file"), (["--check"], "--check")])
 def test_what_the_command_line_refuses_is_said_in_one_sentence(lesson_9, arguments, says):
     ended = run(lesson_9, *arguments)
@@ -263,8 +263,8 @@ def test_what_the_command_line_refuses_is_said_in_one_sentence(lesson_9, argumen
 
 
 def test_the_command_line_is_what_the_help_says(lesson_9):
-    assert run(lesson_9, "a\r\nb", "--size", "-0", "--share", "2").stdout == "a\nb 0 2.0\n"
-    assert run("-m", "cProfile", lesson_9, "-", stdin="\ufeffcar").stdout.startswith("car 1 0.5\n")
+    assert run(lesson_9, "a\r\nb", "--size", "-0", "--word", "2").stdout == "a\nb 0 2\n"
+    assert run("-m", "cProfile", lesson_9, "-", stdin="\ufeffcar").stdout.startswith("car 1 the\n")
 
 
 @pytest.mark.parametrize("source, status, says", [
