@@ -467,15 +467,13 @@ class EmbeddingModel:
             self.pairs[pair] = move(self.pairs[pair], slope, rate, keep)
 
     @classmethod
-    def untrained(cls, vocab_size: int, dimensions: int, ids: list[int] = (),
-                  seed: int = 0) -> "EmbeddingModel":
+    def untrained(cls, ids: list[int], vocab_size: int, dimensions: int, seed: int = 0) -> "EmbeddingModel":
         """A model that has learned nothing but how common each token is in `ids`.
 
         The first halves are 0, and the second ones small random numbers. (If both were 0,
         nothing could ever move.) A token that is not in `ids` keeps zeros.
         """
         half, rng, every = dimensions // 2, random.Random(seed), range(vocab_size)
-        ids = ids or every
         counts, pairs = Counter(ids), Counter(zip(ids, ids[1:]))
         small = [[rng.gauss(0, 0.2) for _ in range(half)] for _ in every]
         return cls(
@@ -552,7 +550,7 @@ def train_model(ids: list[int], vocab_size: int, dimensions: int = 64, passes: i
         raise ValueError("training needs two ids or more, a pass or more, and "
                          "an even number of dimensions")
     rng, places, left = random.Random(seed), list(range(1, len(ids))), 1.0
-    model = EmbeddingModel.untrained(vocab_size, dimensions, ids, seed)
+    model = EmbeddingModel.untrained(ids, vocab_size, dimensions, seed)
     draw = candidate_drawer(ids, drawn, rng)
     watch(0, model)
     for number in range(1, passes + 1):

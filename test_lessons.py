@@ -745,7 +745,7 @@ def test_the_lesson_shows_a_text_and_what_training_learned(tmp_path):
 # --- lesson 3 --------------------------------------------------------------------------------
 
 def random_model(rng, vocab_size=7, half=5):
-    model = three.EmbeddingModel.untrained(vocab_size, 2 * half, [1, 2, 1, 2, 3, 3, 3, 3])
+    model = three.EmbeddingModel.untrained([1, 2, 1, 2, 3, 3, 3, 3], vocab_size, 2 * half)
     for numbers in numbers_of(model):
         numbers[:] = [rng.gauss(0, 1) for _ in numbers]
     return model
@@ -1855,7 +1855,7 @@ REFERENCE_ANSWERS = {
 WRONG_ANSWERS = {
     one: [["Is", " it", " red?", "  ", "Yes."], [0, 1, 2, 0, 1, 2, 1], [" sky"] * 8, lambda tokens, vocabulary: math.nan, list],
     two: [10, [1, 9, 2, 9], ["at", "ha", "th"], lambda tokenizer, text: math.nan, lambda text, count: []],
-    three: [[0, 0, 0], [8, 16], " blue", lambda a, b: math.nan, lambda ids, vocab_size: three.EmbeddingModel.untrained(vocab_size, 2)],
+    three: [[0, 0, 0], [8, 16], " blue", lambda a, b: math.nan, lambda ids, vocab_size: three.EmbeddingModel.untrained(ids, vocab_size, 2)],
     four: [[1, 0, 0], [0, 1, 2, 3], 0, lambda shares: math.nan, lambda model, ids, count: [1] * count],
     six: [1472, [[2, 0], [3, 2], [1, 0]], [2, -7, 1], 12, lambda vector, *_: [0.0] * len(vector)]}
 
