@@ -21,7 +21,6 @@ import threading
 import unicodedata
 import zlib
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
@@ -435,9 +434,10 @@ def test_the_first_run_and_the_second_say_the_same_also_with_windows_line_ends(t
     for path in [*HERE.glob("*.py"), one.CORPUS]:
         (tmp_path / path.name).write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     texts = [run(HERE / "lesson_4_sampling.py", PROMPT, "--seed", "3")]
-    texts += [run("lesson_4_sampling.py", PROMPT, "--seed", "3", cwd=tmp_path) for _ in range(2)]
+    texts += [run("lesson_4_sampling.py", PROMPT, "--seed", "3", cwd=tmp_path, PYTHONHASHSEED=seed) for seed in "12"]
     assert len({text.stdout for text in texts}) == 1 and PROMPT in texts[0].stdout.replace("\n", " ")
     assert "bits per byte" in texts[1].stderr and texts[2].stderr == ""
+    assert numbers_of(three.load_model(tmp_path / "model")[1]) == numbers_of(course[1])
 
 
 # --- lesson 1 --------------------------------------------------------------------------------
@@ -517,7 +517,7 @@ def test_a_text_of_your_own_is_shown_with_an_id_under_each_token(columns):
     *((number, f"Write a list of {asked}.", ["bandana", 7, None, [], {}, print, [0] * 6, [0.5], [["Is"]], [" dog"] * 9])
       for number, asked in ((1, "5 strings"), (2, "7 whole numbers"), (3, "8 strings"))),
     (1, "'Yes.', number 5 ", [["Is", " it", " red?", " ", "Yes."]]), (2, "0, number 4 ", [[0, 1, 2, 0, 1, 2, 1]]),
-    (4, "Write a function", [[], "text", 1, None]), (5, "Write a function", [[], "text", 1, None]),
+    (4, "Write a function", [[], "text", 1, None]),
     (4, "0.75 is right", [lambda *_, given=given: given for given in ("0.75", None, [0.75], math.nan, 1)]),
     (5, "2,138 of them distinct. Only 1,400 distinct ones", [one.word_tokens]), (5, "Only 17,000 tokens are", [list]),
     (5, "two words", [one.sentence_tokens]), (5, "not a list that joins back", [str.split, lambda text: None])])
@@ -587,7 +587,6 @@ def test_special_tokens_are_plain_text_unless_allowed():
 @pytest.mark.parametrize("says, call, wrongs", [
     ("no id|list of numbers", lambda ids: two.course_tokenizer().show(ids), [
         [-1], [10 ** 9], ["1"], [None], [1.0], 5, "text", b"text", None]),
-    ("no id|list of numbers", lambda ids: two.course_tokenizer().decode(ids), [[-1], 5, "text"]),
     ("set of tokens", lambda allowed: two.course_tokenizer().encode("a", allowed), ["<|endoftext|>"]),
     ("list of strings", lambda names: two.Tokenizer.train("text", 300, names), ["<a>", [""]]),
     ("too small", lambda names: two.Tokenizer.train("text", 256, names), [["<a>"]]),
@@ -639,10 +638,8 @@ FIRST, LAST, ADDED = "pre_tokenizer/pretokenizers/0", "pre_tokenizer/pretokenize
 
 
 @pytest.mark.parametrize("blamed, changes", [
-    ("WordPiece", {"model/type": "WordPiece"}), ("Unigram", {"model/type": "Unigram"}),
-    ("dropout", {"model/dropout": 0.1}), ("byte_fallback", {"model/byte_fallback": True}),
-    ("end_of_word_suffix", {"model/end_of_word_suffix": "</w>"}),
-    ("new", {"model/new": True}), ("known tokens: 'yz'", {"model/merges": ["x yz"]}),
+    ("WordPiece", {"model/type": "WordPiece"}), ("dropout", {"model/dropout": 0.1}),
+    ("byte_fallback", {"model/byte_fallback": True}), ("known tokens: 'yz'", {"model/merges": ["x yz"]}),
     ("not a pair", {"model/merges": ["x"]}), ("twice", {"model/merges": ["h e", "h e"]}),
     ("neither", {"model/merges": ["h e", ["h", "e"]]}), ("'model'", {"model": None}),
     ("byte-level", {"model/merges": [], "model/vocab/a": None}),
@@ -655,8 +652,7 @@ FIRST, LAST, ADDED = "pre_tokenizer/pretokenizers/0", "pre_tokenizer/pretokenize
     ("Whitespace", {"pre_tokenizer": {"type": "Whitespace"}}), ("ByteLevel", {"pre_tokenizer": None}),
     ("twice", {FIRST + "/type": "ByteLevel"}), ("individual_digits", {FIRST: {"type": "Digits"}}),
     ("Metaspace", {FIRST: {"type": "Metaspace"}}), ("Metaspace", {"decoder": {"type": "Metaspace"}}),
-    ("'X'", {"post_processor": {"type": "X"}}), ("behavior", {FIRST + "/behavior": "Removed"}),
-    ("invert", {FIRST + "/invert": True}), ("Regex", {FIRST + "/pattern": {"String": " "}}),
+    ("behavior", {FIRST + "/behavior": "Removed"}), ("Regex", {FIRST + "/pattern": {"String": " "}}),
     ("split pattern", {FIRST + "/pattern": {"Regex": "(("}}), ("surrogates", {FIRST + "/pattern": {"Regex": "\ud800"}}),
     ("add_prefix_space", {LAST + "/add_prefix_space": True}),
     ("lstrip", {ADDED: {"content": "<b>", "id": 262, "lstrip": True}}),
@@ -787,16 +783,6 @@ def test_a_step_with_many_drawn_candidates_is_the_exact_one():
     assert max(abs(x - y) for x, y in zip(exact, drawn)) < 0.05 * max(map(abs, exact))
 
 
-def test_the_same_seed_gives_the_same_file(tmp_path):
-    script = ("import sys; sys.path.insert(0, sys.argv[1]); import lesson_3_embeddings as three\n"
-              "ids = list(b'the dog ran. the cat sat. ') * 9\n"
-              "three.train_model(ids, 128, dimensions=8, passes=1, seed=int(sys.argv[3])).save(sys.argv[2])")
-    for name, seed, hash_seed in (("a", 5, "1"), ("b", 5, "2"), ("c", 6, "1")):
-        assert run("-c", script, HERE, tmp_path / name, seed, PYTHONHASHSEED=hash_seed).returncode == 0
-    first, second, other = ((tmp_path / name).read_bytes() for name in "abc")
-    assert first == second != other
-
-
 class Trigram:
     """Kneser and Ney's trigram, interpolated: how often three tokens, two and one were met, each discounted."""
 
@@ -834,6 +820,7 @@ def test_the_model_beats_a_trigram_and_the_compressors_on_stories_it_has_not_see
 def test_a_token_that_training_never_met_is_no_neighbour(course):
     model = three.train_model(list(b"abcabdabc" * 9), 128, dimensions=8, passes=1)
     assert {id for id, _ in three.nearest(model.embeddings[97], model.embeddings, 128)} == set(b"abcd")
+    assert numbers_of(three.train_model(list(b"abcabdabc" * 9), 128, 8, passes=1, seed=1)) != numbers_of(model)
     assert not any(course[1].embeddings[255]) and "never met" in run("lesson_3_embeddings.py", "\x01").stdout
 
 
@@ -988,13 +975,6 @@ def test_an_edit_of_what_trains_trains_anew_and_a_mended_sentence_does_not(tmp_p
     monkeypatch.undo()
     monkeypatch.setattr(three, "split_words", partial(two.split_words, pattern="[a-z]+"))
     assert three._fingerprint() != whole
-
-
-def test_threads_that_save_at_once_leave_a_whole_model(tmp_path, course):
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(partial(three.save_together, tmp_path, course[0]), [random_model(random.Random(4))] * 6))
-    three.load_model(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "tokenizer.json"]
 
 
 def test_a_text_of_your_own_is_learned_or_refused_before_it_starts(tmp_path):
