@@ -406,9 +406,9 @@ def plain_token(entry: str) -> str:
 # 1? A token that comes twice counts twice. For no tokens it is 0.
 #
 # 5. For an evening: write a cutter that beats `word_tokens`. Four in ten of its 2,138
-# distinct tokens are only there because of a comma or a full stop. `answer_5(text)` cuts
-# any text into tokens that join back to it. On corpus.txt it may make 17,000 tokens, but
-# only 1,400 distinct ones, and none holds two words.
+# distinct tokens are only there because of a comma, a full stop or another such sign.
+# `answer_5(text)` cuts any text into tokens that join back to it. On corpus.txt it may
+# make 17,000 tokens, but only 1,400 distinct ones, and none holds two words.
 
 
 # %% On the command line

@@ -80,8 +80,8 @@ def unit(vector: Vector) -> Vector:
     [0.6, 0.8]
     """
     size = length(vector)
-    if size == 0:
-        raise ValueError("a vector of zeros has no direction to compare")
+    if not 0 < size < math.inf:     # nor is NaN
+        raise ValueError("zeros, NaN or infinity have no direction to compare")
     return [number / size for number in vector]
 
 
@@ -471,7 +471,7 @@ class EmbeddingModel:
         """A model that has learned nothing but how common each token is in `ids`.
 
         The first halves are 0, and the second ones small random numbers. (If both were 0,
-        nothing could ever move.) A token that is not in `ids` keeps zeros.
+        no vector could ever move.) A token that is not in `ids` keeps zeros.
         """
         half, rng, every = dimensions // 2, random.Random(seed), range(vocab_size)
         counts, pairs = Counter(ids), Counter(zip(ids, ids[1:]))

@@ -832,7 +832,8 @@ def test_vectors_of_any_size_are_compared_by_their_direction(size):
 
 
 @pytest.mark.parametrize("says, function, arguments", [
-    ("3 and 2", three.dot, ([1, 2, 3], [1, 2])), ("no direction", three.cosine_similarity, ([0, 0], [1, 2])),
+    ("3 and 2", three.dot, ([1, 2, 3], [1, 2])),
+    *(("no direction", three.cosine_similarity, ([1, 2], [size, size])) for size in (0, math.nan, math.inf, 1.7e308)),
     ("no direction", three.nearest, ([0, 0], [[1, 2]], 1)),
     *(("no row", three.lookup, ([[1.0], [2.0]], [wrong])) for wrong in (-1, 2, "0", 1.0)),
     *(("training needs", three.train_model, (wrong, 128)) for wrong in ([], [1])),
