@@ -102,7 +102,7 @@ def _read_file(file: dict) -> tuple[dict[Pair, int], dict[str, int], dict[bytes,
     model, added = file["model"], file.get("added_tokens", [])
     _check("it", file)
     _check("its model", model)
-    _require(model.get("type", "BPE") == "BPE", f"its model is {model.get('type')!r}, not BPE")
+    require(model.get("type", "BPE") == "BPE", f"its model is {model.get('type')!r}, not BPE")
     vocabulary = _read_vocabulary(model["vocab"], {token["content"] for token in added})
     special_tokens = _read_added(added, model["vocab"])
     steps = {kind: _read_steps(kind, file.get(kind)) for kind in _STEPS}
@@ -111,12 +111,13 @@ def _read_file(file: dict) -> tuple[dict[Pair, int], dict[str, int], dict[bytes,
                   always=frozenset(token["content"] for token in added if not token.get("special")),
                   normalized=frozenset(token["content"] for token in added if token.get("normalized")),
                   first_ids=_read_first_ids(steps["post_processor"]))
-    _require({*rules.first_ids}.issubset(chain(vocabulary.values(), special_tokens.values())),
-             "its post_processor puts an id first that no token has")
+    require({*rules.first_ids}.issubset(chain(vocabulary.values(), special_tokens.values())),
+            "its post_processor puts an id first that no token has")
     return _read_merges(model["merges"], model["vocab"]), special_tokens, vocabulary, rules
 
 
-def _require(condition: object, otherwise: str) -> None:
+def require(condition: object, otherwise: str) -> None:
+    """Raise ValueError with the text, unless the condition holds."""
     if not condition:
         raise ValueError(otherwise)
 
@@ -137,7 +138,7 @@ def _read_steps(kind: str, part: Optional[dict]) -> list[dict]:
     if name == "Sequence":
         inner = chain.from_iterable(value for key, value in part.items() if key != "type")
         return [step for each in inner for step in _read_steps(kind, each)]
-    _require(name in _STEPS[kind], f"its {kind} {name!r} is not one of {', '.join(_STEPS[kind])}")
+    require(name in _STEPS[kind], f"its {kind} {name!r} is not one of {', '.join(_STEPS[kind])}")
     return [part]
 
 
@@ -148,53 +149,53 @@ def _read_added(added: list[dict], ids: dict[str, int]) -> dict[str, int]:
         content = token["content"]
         name = f"its added token {content!r}"
         _check(name, token)
-        _require(content and isinstance(content, str), f"{name} is not a text")
-        _require(content not in special_tokens, f"{name} is there twice")
-        _require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
-                 f"{name} is to be normalized, and is not in NFC")
+        require(content and isinstance(content, str), f"{name} is not a text")
+        require(content not in special_tokens, f"{name} is there twice")
+        require(not token.get("normalized") or unicodedata.is_normalized("NFC", content),
+                f"{name} is to be normalized, and is not in NFC")
         id = special_tokens[content] = known.setdefault(content, len(known))
-        _require(token["id"] == id, f"{name} has the id {token['id']}, and {id} was to be next")
-    _require(len({*known.values()}) == len(known), "two of its tokens have the same id")
+        require(token["id"] == id, f"{name} has the id {token['id']}, and {id} was to be next")
+    require(len({*known.values()}) == len(known), "two of its tokens have the same id")
     return special_tokens
 
 
 def _read_vocabulary(ids: dict[str, int], added: set[str]) -> dict[bytes, int]:
     """Turn the letters of each token back into bytes; an added token may stand there as it is."""
-    _require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) <= max(ids.values()) < 2 ** 32,
-             "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
+    require({*map(type, ids.values())} == {int} and 0 <= min(ids.values()) <= max(ids.values()) < 2 ** 32,
+            "an id in its vocabulary is no whole number from 0 up, below 2 to the power of 32")
     vocabulary = {}
     for letters, id in ids.items():
         try:
             vocabulary[letters_to_bytes(letters)] = id
         except ValueError:
-            _require(letters in added, f"the token {letters!r} in its vocabulary is not in byte letters")
+            require(letters in added, f"the token {letters!r} in its vocabulary is not in byte letters")
             vocabulary[letters.encode("utf-8")] = id
-    _require(len(vocabulary) == len(ids), "two tokens in its vocabulary stand for the same bytes")
+    require(len(vocabulary) == len(ids), "two tokens in its vocabulary stand for the same bytes")
     missing = [byte for byte in range(256) if bytes([byte]) not in vocabulary]
-    _require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
+    require(not missing, f"its vocabulary is not byte-level: it has no token for the bytes {missing[:3]}")
     return vocabulary
 
 
 def _read_merges(merges: list, ids: dict[str, int]) -> dict[Pair, int]:
     """Merges are written "a b" or ["a", "b"]; the merged token is "ab"."""
-    _require({*map(type, merges)} in ({str}, {list}, set()), "its merges are neither all texts nor all lists")
+    require({*map(type, merges)} in ({str}, {list}, set()), "its merges are neither all texts nor all lists")
     pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in merges)
     try:
         read = {(ids[left], ids[right]): ids[left + right] for left, right in pairs}
     except (KeyError, ValueError) as error:
         raise ValueError(f"one of its merges is not a pair of known tokens: {error}") from None
-    _require(len(read) == len(merges), "it lists a merge twice")
+    require(len(read) == len(merges), "it lists a merge twice")
     return read
 
 
 def _read_patterns(steps: list[dict]) -> tuple[str, ...]:
     """The patterns by which the text is split, one after the other; the last step makes bytes."""
     *splits, last = steps or [{"type": "nothing"}]
-    _require(last["type"] == "ByteLevel" and not last.get("add_prefix_space"),
-             f"its pre_tokenizer must end with ByteLevel without add_prefix_space, not with {last['type']}")
+    require(last["type"] == "ByteLevel" and not last.get("add_prefix_space"),
+            f"its pre_tokenizer must end with ByteLevel without add_prefix_space, not with {last['type']}")
     patterns = []
     for step in splits:
-        _require(step["type"] != "ByteLevel", "its pre_tokenizer has ByteLevel twice")
+        require(step["type"] != "ByteLevel", "its pre_tokenizer has ByteLevel twice")
         if step["type"] == "Digits":
             patterns.append(r"\p{N}" if step["individual_digits"] else r"\p{N}+")
         else:
@@ -209,10 +210,10 @@ def _read_patterns(steps: list[dict]) -> tuple[str, ...]:
 def _read_first_ids(steps: list[dict]) -> tuple[int, ...]:
     """The ids of the special tokens that a TemplateProcessing puts before the text."""
     ids, templates = [], [step for step in steps if step["type"] == "TemplateProcessing"]
-    _require(len(templates) < 2, "its post_processor has two templates")
+    require(len(templates) < 2, "its post_processor has two templates")
     for template in templates:
         texts = sum("Sequence" in piece for piece in template["single"])
-        _require(texts == 1, f"its post_processor takes {texts} texts for one")
+        require(texts == 1, f"its post_processor takes {texts} texts for one")
         for piece in takewhile(lambda piece: "SpecialToken" in piece, template["single"]):
             ids += template["special_tokens"][piece["SpecialToken"]["id"]]["ids"]
     return tuple(ids)
@@ -283,8 +284,8 @@ def check_names(special_tokens: dict[str, int], vocabulary: dict[bytes, int]) ->
     """
     for name in filter({*byte_letters()}.issuperset, special_tokens):
         same, id = letters_to_bytes(name), special_tokens[name]
-        _require(same == name.encode("utf-8") and vocabulary.get(same, id) == id,
-                 f"the added token {name!r} would be read as byte letters, as {same!r}")
+        require(same == name.encode("utf-8") and vocabulary.get(same, id) == id,
+                f"the added token {name!r} would be read as byte letters, as {same!r}")
 
 
 # %% Cut a text by the rules of its tokenizer
@@ -296,8 +297,8 @@ def cut_text(text: str, special_tokens: dict[str, int], rules: Rules,
     >>> list(cut_text("The cat<end>!", {"<end>": 256}, Rules(), "all"))
     [['The', ' cat'], 256, ['!']]
     """
-    _require(allowed == "all" or not isinstance(allowed, str),
-             f'allowed_special is a set of tokens or "all", not {allowed!r}')
+    require(allowed == "all" or not isinstance(allowed, str),
+            f'allowed_special is a set of tokens or "all", not {allowed!r}')
     names = frozenset(special_tokens)
     if allowed != "all":
         names &= rules.always.union(allowed)
@@ -394,14 +395,14 @@ def _compile(pattern: str, alphabet: str) -> "re.Pattern[str]":
         can_be_empty = re.fullmatch("".join(content), "")
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"Python's re can't take the split pattern {pattern[:60]!r}: {error}") from None
-    _require(not can_be_empty, f"the split pattern {pattern[:60]!r} can match where there is nothing")
+    require(not can_be_empty, f"the split pattern {pattern[:60]!r} can match where there is nothing")
     return compiled
 
 
 def _in_re(part: "re.Match[str]", alphabet: str) -> str:
     """Write a part of a pattern as re reads it, with the members of each category."""
-    _require(not part["unknown"],
-             f"the split pattern has {part['unknown']!r}, which Python's re may read in another way")
+    require(not part["unknown"],
+            f"the split pattern has {part['unknown']!r}, which Python's re may read in another way")
     text = f"[{part[0]}]" if re.fullmatch(_CATEGORY, part[0]) else _IN_RE.get(part[0], part[0])
 
     def members(found: "re.Match[str]") -> str:
@@ -457,8 +458,8 @@ class Tensor:
 
         Raises ValueError if there is no such row, if its type is not known, or if it has NaN or infinity.
         """
-        _require(isinstance(index, int) and 0 <= index < len(self),
-                 f"the tensor {self.name!r} of shape {list(self.shape)} has no row {index!r}")
+        require(isinstance(index, int) and 0 <= index < len(self),
+                f"the tensor {self.name!r} of shape {list(self.shape)} has no row {index!r}")
         with open(self.path, "rb") as file:
             return next(self._read(file, range(index, index + 1)))
 
@@ -473,21 +474,22 @@ class Tensor:
             yield from self._read(file, range(len(self)))
 
     def _read(self, file: BinaryIO, indices: range) -> Iterator[Vector]:
-        _require(self.dtype in NUMBER_TYPES, f"the tensor {self.name!r} in {self.path} has numbers of the type "
-                 f"{self.dtype}, which can't be read; {', '.join(NUMBER_TYPES)} can")
+        require(self.dtype in NUMBER_TYPES, f"the tensor {self.name!r} in {self.path} has numbers of the type "
+                f"{self.dtype}, which can't be read; {', '.join(NUMBER_TYPES)} can")
         width, code = math.prod(self.shape[1:]), "f" if self.dtype == "BF16" else NUMBER_TYPES[self.dtype]
         size = width * struct.calcsize("<" + NUMBER_TYPES[self.dtype])
         file.seek(self.start + indices.start * size)
         for index in indices:
             data = file.read(size)
-            _require(len(data) == size, f"{self.path} ends in the middle of row {index} of the tensor {self.name!r}")
+            require(len(data) == size,
+                    f"{self.path} ends in the middle of row {index} of the tensor {self.name!r}")
             if self.dtype == "BF16":    # the first half of an F32: the other half is zeros
                 wide = bytearray(2 * size)
                 wide[2::4], wide[3::4] = data[::2], data[1::2]
                 data = wide
             numbers = list(struct.unpack(f"<{width}{code}", data))
-            _require(math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers)),
-                     f"row {index} of the tensor {self.name!r} in {self.path} has NaN or infinity in it")
+            require(math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers)),
+                    f"row {index} of the tensor {self.name!r} in {self.path} has NaN or infinity in it")
             yield numbers
 
 
@@ -512,10 +514,10 @@ def read_undamaged(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str,
     """
     tensors, metadata = _read_header(path)
     checksum = metadata.pop("sha256", "")
-    _require(re.fullmatch("[0-9a-f]{64}", checksum),
-             f"{path} has no checksum: it is damaged, or was written by another program")
+    require(re.fullmatch("[0-9a-f]{64}", checksum),
+            f"{path} has no checksum: it is damaged, or was written by another program")
     data = Path(path).read_bytes().replace(checksum.encode(), NO_CHECKSUM.encode(), 1)
-    _require(checksum_of(data) == checksum, f"{path} is damaged: its checksum is wrong")
+    require(checksum_of(data) == checksum, f"{path} is damaged: its checksum is wrong")
     return tensors, metadata
 
 
@@ -525,13 +527,13 @@ def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, s
     try:
         with open(path, "rb") as file:
             start = 8 + int.from_bytes(file.read(8), "little")
-            _require(8 < start <= min(size, 100_000_000), f"its header would end at byte {start} of {size}")
+            require(8 < start <= min(size, 100_000_000), f"its header would end at byte {start} of {size}")
             header = json.loads(file.read(start - 8))
         metadata = {str(name): str(value) for name, value in (header.pop("__metadata__", None) or {}).items()}
         tensors = {name: _tensor(path, name, entry, start) for name, entry in header.items()}
         places = sorted(entry["data_offsets"] for entry in header.values())
-        _require([0, *(end for _, end in places)] == [*(begin for begin, _ in places), size - start],
-                 "its tensors overlap, leave a gap or don't end where the file ends")
+        require([0, *(end for _, end in places)] == [*(begin for begin, _ in places), size - start],
+                "its tensors overlap, leave a gap or don't end where the file ends")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, or no safetensors file: {error}") from None
     return tensors, metadata
@@ -540,10 +542,10 @@ def _read_header(path: Union[str, Path]) -> tuple[dict[str, Tensor], dict[str, s
 def _tensor(path: Union[str, Path], name: str, entry: dict, start: int) -> Tensor:
     dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     numbers, size = [*shape, begin, end], end - begin
-    _require(len(shape) <= 8 and all(type(number) is int and 0 <= number < 2 ** 63 for number in numbers),
-             f"the tensor {name!r} has an impossible shape or place")
+    require(len(shape) <= 8 and all(type(number) is int and 0 <= number < 2 ** 63 for number in numbers),
+            f"the tensor {name!r} has an impossible shape or place")
     wanted = math.prod(shape) * struct.calcsize(NUMBER_TYPES[dtype]) if dtype in NUMBER_TYPES else size
-    _require(0 <= size == wanted, f"the tensor {name!r} has {size} bytes, which don't fit its shape {shape}")
+    require(0 <= size == wanted, f"the tensor {name!r} has {size} bytes, which don't fit its shape {shape}")
     return Tensor(str(path), name, dtype, tuple(shape), start + begin)
 
 
@@ -575,8 +577,8 @@ def find_embeddings(tensors: dict[str, Tensor], vocab_size: int) -> Tensor:
     matrices = [each for each in tensors.values() if len(each.shape) == 2]
     fitting = [each for each in matrices if vocab_size <= len(each) <= vocab_size + 1024]
     rows = ", ".join(str(len(each)) for each in matrices[:3]) or "no"
-    _require(fitting, f"the tokenizer has {vocab_size} tokens, and the file has matrices of {rows} rows; "
-             "take both from the same model")
+    require(fitting, f"the tokenizer has {vocab_size} tokens, and the file has matrices of {rows} rows; "
+            "take both from the same model")
     return max(fitting, key=lambda each: bool(re.search("emb|wte", each.name)))
 
 
@@ -605,7 +607,7 @@ def check_folder(folder: Union[str, Path], made_by: str) -> None:
             ours = f'"made_by": "{made_by}"'.encode() in file.read(1000)
     else:
         ours = not Path(folder, "tokenizer.json").exists()
-    _require(ours, f"{folder} holds a model that was not made by {made_by}")
+    require(ours, f"{folder} holds a model that was not made by {made_by}")
 
 
 def save_together(folder: Union[str, Path], tokenizer: Any, model: Any) -> None:
@@ -627,8 +629,8 @@ def load_together(folder: Union[str, Path], load_tokenizer: Callable,
     Raises ValueError for a file that is damaged, and for a tokenizer.json that belongs to another model.
     """
     model, path = load_model(Path(folder, "model.safetensors")), Path(folder, "tokenizer.json")
-    _require(model.metadata.get("tokenizer") == checksum_of(path.read_bytes()),
-             f"{path} is not the one of the model beside it")
+    require(model.metadata.get("tokenizer") == checksum_of(path.read_bytes()),
+            f"{path} is not the one of the model beside it")
     return load_tokenizer(path), model
 
 

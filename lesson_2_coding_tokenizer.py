@@ -265,7 +265,6 @@ class Tokenizer:
                  learned: Optional[dict[bytes, int]] = None, rules: Rules = Rules()):
         self.merges, self.rules = merges, rules
         self.special_tokens = special_tokens or {}
-        self.first_ids = list(rules.first_ids)      # they belong before a text
         if learned is None:
             learned = {token: id for id, token in token_bytes(merges).items()}
         self._learned = learned

@@ -535,11 +535,11 @@ def show(text: Optional[str] = None, model: Optional[str] = None, bits: int = 16
     form = chat_form(tokenizer.special_tokens) if "chat" in given else ("", "", "")
     after = tokenizer.encode(form[2], allowed_special="all")
     stop = stop_ids(find_model(model, MODEL_FOLDER)) + after[:1]
-    said = list(tokenizer.first_ids)        # the conversation so far
+    said = list(tokenizer.rules.first_ids)        # the conversation so far
 
     def write(line: str, settings: dict) -> None:
         ids = said + (question_ids if form[0] else Tokenizer.encode)(tokenizer, line)
-        if form[0] and len(said) == len(tokenizer.first_ids):
+        if form[0] and len(said) == len(tokenizer.rules.first_ids):
             print(tokenizer.show(ids), end="\n\n")      # once, to see the form
         start, length = default_timer(), len(ids)
         steps = (ids.append(step[0]) or step for step in generate_ids(transformer, ids, stop, **settings))

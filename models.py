@@ -21,18 +21,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Optional, Union
 
-from formats import Tensor, Vector, read_safetensors, write_safetensors, write_whole
+from formats import Tensor, Vector, read_safetensors, require, write_safetensors, write_whole
 from stage import progress
 
 
 # %% A model's folder: its settings and its weights
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-
-
-def _insist(condition: object, otherwise: str) -> None:
-    if not condition:
-        raise ValueError(otherwise)
 
 
 def read_json(path: Union[str, Path]) -> dict:
@@ -44,7 +39,7 @@ def read_json(path: Union[str, Path]) -> dict:
         data = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON file: {error}") from None
-    _insist(isinstance(data, dict), f"{path} should hold one JSON object, in braces")
+    require(isinstance(data, dict), f"{path} should hold one JSON object, in braces")
     return data
 
 
@@ -60,7 +55,7 @@ def read_weights(folder: Union[str, Path]) -> dict[str, Tensor]:
         tensors.update(read_safetensors(Path(folder, file)))
     for name, tensor in tensors.items():
         file = places.get(name, Path(tensor.path).name)
-        _insist(tensor.path == str(Path(folder, file)), f"{tensor.path} has the tensor {name!r} of {file}")
+        require(tensor.path == str(Path(folder, file)), f"{tensor.path} has the tensor {name!r} of {file}")
     return tensors
 
 
@@ -70,11 +65,11 @@ def weight_map(folder: Union[str, Path]) -> dict[str, str]:
     Raises ValueError if it is damaged, or names a file outside of the folder.
     """
     path = Path(folder, INDEX)
-    _insist(path.exists(), f"{folder} has no {WEIGHTS}, and no {INDEX}")
+    require(path.exists(), f"{folder} has no {WEIGHTS}, and no {INDEX}")
     files = read_json(path).get("weight_map")
-    _insist(isinstance(files, dict) and files, f"{path} has no weight_map")
+    require(isinstance(files, dict) and files, f"{path} has no weight_map")
     for file in files.values():
-        _insist(isinstance(file, str) and re.fullmatch(r"\w[\w.-]*\.safetensors", file, re.ASCII),
+        require(isinstance(file, str) and re.fullmatch(r"\w[\w.-]*\.safetensors", file, re.ASCII),
                 f"{path} names {file!r}, no .safetensors file of its folder")
     return files
 
@@ -93,14 +88,14 @@ def stop_ids(folder: Union[str, Path]) -> list[int]:
 def check_vocabulary(folder: Union[str, Path], vocabulary: dict[bytes, int]) -> None:
     """Raise ValueError if a tokenizer has tokens for which its model has no row."""
     rows = check_config(read_json(Path(folder, "config.json")))["vocab_size"]
-    _insist(max(vocabulary.values()) < rows, f"{folder}: the tokenizer has more tokens than the model has "
+    require(max(vocabulary.values()) < rows, f"{folder}: the tokenizer has more tokens than the model has "
                                              f"rows, {rows}: they don't belong together")
 
 
 def check_memory(needed: float, name: Union[str, Path]) -> None:
     """Raise ValueError, and say how much is needed, if there are not so many bytes of memory free."""
     free = min(_free_memory())
-    _insist(needed <= free, f"{name} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
+    require(needed <= free, f"{name} needs {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free")
 
 
 def _free_memory() -> Iterator[float]:
@@ -132,7 +127,7 @@ def find_model(folder_or_name: Union[str, Path], fetched: Union[str, Path]) -> P
     if Path(folder_or_name).is_dir():
         return Path(folder_or_name)
     model, folder = str(folder_or_name), Path(fetched, folder_or_name)
-    _insist(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model, re.ASCII),
+    require(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model, re.ASCII),
             f"{model} is no folder, and no name such as HuggingFaceTB/SmolLM2-135M-Instruct either")
     fetch(model, "config.json", folder)
     check_config(read_json(Path(folder, "config.json")))
@@ -159,7 +154,7 @@ def fetch(model: str, file: str, folder: Union[str, Path], optional: bool = Fals
     if path.exists():
         return
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    _insist(re.match("https?://", endpoint), f"HF_ENDPOINT must begin with https://, and it is {endpoint!r}")
+    require(re.match("https?://", endpoint), f"HF_ENDPOINT must begin with https://, and it is {endpoint!r}")
     url, part = f"{endpoint.rstrip('/')}/{model}/resolve/main/{file}", Path(f"{path}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -322,12 +317,12 @@ def _with_defaults(outer: dict) -> dict:
     """The settings for text, with defaults, if they are of a family that the course knows."""
     given = outer.get("text_config", outer) if outer.get("model_type") == "llama4" else outer
     family = given.get("model_type")
-    _insist(family in FAMILIES,
+    require(family in FAMILIES,
             f"this course has no code for the model_type {family!r}, but for {', '.join(FAMILIES)}")
     architecture, defaults = FAMILIES[family]
     right = [architecture if given is outer else "Llama4ForConditionalGeneration"]
     named = outer.get("architectures") or right
-    _insist(named == right, f"this course has no code for the architecture {named!r}, but for {right!r}")
+    require(named == right, f"this course has no code for the architecture {named!r}, but for {right!r}")
     renamed = {_GPT2_NAMES.get(key, key): value for key, value in given.items()}
     return {**_EVERYWHERE, **defaults, **renamed, **_rotary(given), _GIVEN: given}
 
@@ -360,16 +355,16 @@ def _fill_in(config: dict) -> None:
                                     or [int(layer % interval != 0) for layer in range(1, count + 1)])
     else:
         config["moe_layers"] = []
-    _insist(config.get("head_dim") or wide % heads == 0,
+    require(config.get("head_dim") or wide % heads == 0,
             f"a hidden_size of {wide} can't be divided among {heads} heads")
     config.update((key, value) for key, value in follows.items() if config.get(key) is None)
     config["layer_types"] = _layer_types(config)[:count]
     kinds = [kind for kind, size in _KINDS.items() if size is None or config.get(size)]
     for key, allowed in (("moe_layers", range(count)), ("no_rope_layers", (0, 1)), ("layer_types", kinds)):
         wrong = [one for one in config.get(key, ()) if one not in allowed]
-        _insist(not wrong, f"config.json has {key} of {wrong}, for which this course has no code")
+        require(not wrong, f"config.json has {key} of {wrong}, for which this course has no code")
         too_few = key != "moe_layers" and len(config.get(key, range(count))) < count
-        _insist(not too_few, f"config.json should have {count} {key}, one for each layer")
+        require(not too_few, f"config.json should have {count} {key}, one for each layer")
 
 
 def _layer_types(config: dict) -> list[str]:
@@ -516,14 +511,14 @@ def _own_tensors(folder: Union[str, Path], config: dict, shapes: dict[str, tuple
     tensors = {re.sub(prefix, better, name): tensor for name, tensor in read_weights(folder).items()
                if not re.search(not_ours, name)}
     for name in shapes:
-        _insist(name in tensors, f"{folder}: the tensor {name!r} is missing")
+        require(name in tensors, f"{folder}: the tensor {name!r} is missing")
     shapes = {"lm_head.weight": (config["vocab_size"], config["hidden_size"]), **shapes}    # it may be there
     for name, tensor in tensors.items():
         what = f"{folder}: the tensor {name!r} "
-        _insist(name in shapes, what + f"is not one of a {family} with this config.json")
-        _insist(tensor.shape == shapes[name],
+        require(name in shapes, what + f"is not one of a {family} with this config.json")
+        require(tensor.shape == shapes[name],
                 what + f"has the shape {list(tensor.shape)}, and config.json asks for {list(shapes[name])}")
-        _insist(tensor.dtype in ("F64", "F32", "F16", "BF16"),
+        require(tensor.dtype in ("F64", "F32", "F16", "BF16"),
                 what + f"has quantized numbers ({tensor.dtype}), for which this course has no code")
     return tensors
 
@@ -574,9 +569,9 @@ def write_model(folder: Union[str, Path], config: dict, parts: Optional[dict] = 
         count = math.prod(shapes[name])
         numbers = ([rng.gauss(0, 1) for _ in range(count)] if parts is None
                    else _numbers(name, held, shapes[name], parts))
-        _insist(len(numbers) == count, f"{name!r} has {len(numbers)} numbers, not {shapes[name]}")
+        require(len(numbers) == count, f"{name!r} has {len(numbers)} numbers, not {shapes[name]}")
         tensors[name] = ("F32", shapes[name], numbers)
-    _insist(not parts, f"a {family} with this config.json has no place for {[*(parts or ())]}")
+    require(not parts, f"a {family} with this config.json has no place for {[*(parts or ())]}")
     os.makedirs(folder, exist_ok=True)
     write_safetensors(Path(folder, WEIGHTS), tensors, {"format": "pt"})
     added = {"architectures": [FAMILIES[family][0]], "dtype": "float32", "torch_dtype": "float32"}
@@ -587,7 +582,7 @@ def write_model(folder: Union[str, Path], config: dict, parts: Optional[dict] = 
 def _numbers(name: str, held: Iterable[str], shape: tuple, parts: dict) -> list[float]:
     """The numbers of a tensor, taken out of the parts that it holds."""
     for part in held:
-        _insist(part in parts, f"the part {part!r} is missing")
+        require(part in parts, f"the part {part!r} is missing")
     rows, at_once = list(chain.from_iterable(parts.pop(part) for part in held)), shape[-1]
     if len(shape) == 1:
         return rows
@@ -602,7 +597,7 @@ def save_transformer(transformer: object, folder: Union[str, Path]) -> None:
 
     Raises ValueError for one that is packed, or that no config.json of these families describes.
     """
-    _insist(isinstance(transformer.embeddings, list),
+    require(isinstance(transformer.embeddings, list),
             "a packed transformer has lost the last bits of its weights: load it with packed=False")
     config, parts = check_config(getattr(transformer, "config", None) or _describe(transformer)), {}
     output = None if config["tie_word_embeddings"] else transformer.output
@@ -638,9 +633,9 @@ def _describe(transformer: object) -> dict:
         value = getattr(settings, name)
         same = all(getattr(block.settings, name) == value for block in transformer.blocks)
         value = getattr(getattr(value, "func", value), "__name__", value)
-        _insist(same and value in allowed,
+        require(same and value in allowed,
                 f"no config.json describes a transformer with {name}={value!r}, or blocks that differ in it")
-    _insist(settings.key_at == settings.query_at,
+    require(settings.key_at == settings.query_at,
             "no config.json can describe a transformer that turns queries and keys in different ways")
     base, window = (getattr(part, "keywords", {}).get(name)
                     for part, name in ((settings.query_at, "base"), (settings.first_visible, "size")))
