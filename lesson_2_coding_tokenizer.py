@@ -54,7 +54,7 @@ def text_to_bytes(text: str) -> bytes:
     """Write a text as UTF-8 bytes: numbers from 0 to 255.
 
     A letter is one byte, with an accent two, a Chinese character three, and an emoji three
-    (☀), four (🌲) or, if it is a family, eighteen and more:
+    (☀), four (🌲) or, if several are joined to a family, eighteen and more:
 
     >>> [list(text_to_bytes(character)) for character in "eé车🌲"]
     [[101], [195, 169], [232, 189, 166], [240, 159, 140, 178]]
@@ -589,7 +589,7 @@ def course_tokenizer() -> Tokenizer:
     Hindi        38              1.0  ████████████████████████
 
     Why 1,200 tokens? So that you see whole words (those that come five times or more) and
-    broken ones. What lesson 3 learns is hardly better or worse with 600 or 1,600.
+    broken ones. What lesson 3 learns is nearly as good with 600 or with 1,600.
     """
     seen, _ = corpus_stories()      # what is held out shapes no tokens
     return Tokenizer.train("\n\n".join(seen), COURSE_VOCAB_SIZE, [END_OF_TEXT])

@@ -36,7 +36,8 @@ from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
 from formats import (Tensor, check_folder, checksum_of, code_of, find_embeddings, kept_or_trained,
-                     load_together, read_safetensors, read_undamaged, save_together, write_safetensors)
+                     load_together, read_safetensors, read_undamaged, save_together, write_safetensors,
+                     write_whole)
 from lesson_1_tokens import CORPUS, build_vocabulary, corpus_stories, split_stories, tokens_to_ids
 from lesson_2_coding_tokenizer import COURSE_VOCAB_SIZE, END_OF_TEXT, Tokenizer, split_words, text_to_bytes
 from stage import HERE, bar, draw_map, principal_components, progress, read_text, run_lesson, svg_map, table
@@ -331,7 +332,7 @@ def bits(probability: float) -> float:
     Added up over a text, it is also the number of bits to which the text could be
     compressed with the model's help. To learn is to make this number small.
     """
-    return math.log2(1 / probability) if probability else math.inf
+    return abs(math.log2(probability)) if probability else math.inf
 
 
 def move(vector: Vector, other: Vector, distance: float, keep: float = 1.0) -> Vector:
@@ -821,6 +822,8 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, embeddings
          save: Optional[str] = None, **settings: int) -> None:
     """The neighbours of a text's tokens, or a map, by the course's vectors, your own, or a real LLM's."""
     if train is not None:
+        if any(each is not None for each in (text, map, svg, tokenizer, embeddings)):
+            raise ValueError("--train goes with --save and its settings only; look at the model afterwards")
         return _train_on(train, save, settings)
     if save is not None or settings:
         raise ValueError("--save, --vocab-size, --dimensions and --passes belong to --train FILE")
@@ -848,7 +851,7 @@ def _show_map(words: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], s
     if svg is None:
         print(draw_map(points))
     else:
-        Path(svg).write_text(svg_map(points, KINDS), encoding="utf-8")
+        write_whole(svg, svg_map(points, KINDS).encode("utf-8"))
         print(f"saved {svg}")
 
 

@@ -975,6 +975,7 @@ def test_a_text_of_your_own_is_learned_or_refused_before_it_starts(tmp_path):
     (tmp_path / "short.txt").write_text("Just one story.", encoding="utf-8")
     save = ["--save", tmp_path / "model"]
     for text, options, says in (("short.txt", save, "ten stories"), ("my.txt", [], "--save FOLDER"),
+                                ("my.txt", [*save, "dog"], "look at the model afterwards"),
                                 ("my.txt", [*save, "--dimensions", 3], "even number"),
                                 ("my.txt", [*save, "--passes", 0], "a pass"),
                                 ("my.txt", ["--save", tmp_path], "not made by")):
