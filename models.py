@@ -599,15 +599,15 @@ def save_transformer(transformer: object, folder: Union[str, Path]) -> None:
     """
     require(isinstance(transformer.embeddings, list),
             "a packed transformer has lost the last bits of its weights: load it with packed=False")
-    config, parts = check_config(getattr(transformer, "config", None) or _describe(transformer)), {}
-    output = None if config["tie_word_embeddings"] else transformer.output
-    _put(parts, "last_norm", transformer.last_norm)
-    for name, rows in {**vars(transformer), "output": output}.items():
-        if name in ("embeddings", "positions", "output") and rows is not None:
-            parts[name + ".weight"] = rows
+    config = check_config(getattr(transformer, "config", None) or _describe(transformer))
+    outer = {name: getattr(transformer, name) for name in ("embeddings", "positions", "output")}
+    if config["tie_word_embeddings"] and outer["output"] == outer["embeddings"]:
+        del outer["output"]
+    parts = {name + ".weight": rows for name, rows in outer.items() if rows is not None}
+    _put(parts, "last_norm", transformer.last_norm or [])
     for layer, block in enumerate(transformer.blocks):
-        marks = [getattr(mark, "keywords", {}) for mark in (block.settings.query_at, block.settings.key_at)]
-        norms = [(mark.get("norm") or [])[:1] for mark in marks]        # Qwen3 has weights in there
+        marks = block.settings.query_at, block.settings.key_at
+        norms = [(_recipe(mark)[1].get("norm") or [])[:1] for mark in marks]    # Qwen3 has weights in there
         for name, value in {**vars(block), "query_norm": norms[0], "key_norm": norms[1]}.items():
             if name not in ("settings", "cache", "looks"):
                 _put(parts, f"blocks.{layer}.{name}", value)
@@ -626,18 +626,22 @@ def _put(parts: dict, name: str, value: Union[object, list]) -> None:
         parts.update({name + ".bias": value.biases} if value.biases else {})
 
 
+def _recipe(value: object) -> tuple[object, dict]:
+    """A function's name, and what a `partial` has fixed in it. (Two partials are never equal.)"""
+    return getattr(getattr(value, "func", value), "__name__", value), getattr(value, "keywords", {})
+
+
 def _describe(transformer: object) -> dict:
     """The config.json of a transformer that was made by hand, if it is like Llama's or Mistral's."""
     settings, block = transformer.settings, transformer.blocks[0]
-    for name, allowed in _DESCRIBED.items():
-        value = getattr(settings, name)
-        same = all(getattr(block.settings, name) == value for block in transformer.blocks)
-        value = getattr(getattr(value, "func", value), "__name__", value)
-        require(same and value in allowed,
+    for name, value in vars(settings).items():
+        same = all(_recipe(getattr(block.settings, name)) == _recipe(value) for block in transformer.blocks)
+        value, _ = _recipe(value)
+        require(same and value in _DESCRIBED.get(name, [value]),
                 f"no config.json describes a transformer with {name}={value!r}, or blocks that differ in it")
-    require(settings.key_at == settings.query_at,
+    require(_recipe(settings.key_at) == _recipe(settings.query_at),
             "no config.json can describe a transformer that turns queries and keys in different ways")
-    base, window = (getattr(part, "keywords", {}).get(name)
+    base, window = (_recipe(part)[1].get(name)
                     for part, name in ((settings.query_at, "base"), (settings.first_visible, "size")))
     return {"model_type": "mistral" if window else "llama", "sliding_window": window,
             "rope_theta": base or 10000.0, "vocab_size": len(transformer.embeddings),

@@ -1512,10 +1512,22 @@ def test_transformers_set_by_hand_are_saved_or_refused(tmp_path):
     for end in range(1, len(IDS)):
         ids = [id % 30 for id in IDS[:end]]
         assert logits_of(tmp_path, ids) == pytest.approx(head.logits(ids), abs=1e-3)
-    for block in head.blocks:
-        block.settings = five.Settings(**{**vars(head.settings), "activation": five.relu})
-    with pytest.raises(ValueError, match="no config.json"):
-        six.save_transformer(head, tmp_path)
+    for turning in ("query_at", "key_at"):      # written twice, and still the same
+        setattr(head.blocks[1].settings, turning, partial(head.settings.query_at.func, **head.settings.query_at.keywords))
+    six.save_transformer(head, tmp_path)
+    for name, value in (("activation", five.relu), ("epsilon", 1.0), ("heads", 2), ("key_at", five.rotate)):
+        head.blocks[1].settings = five.Settings(**{**vars(head.settings), name: value})
+        with pytest.raises(ValueError, match=f"no config.json describes a transformer with {name}"):
+            six.save_transformer(head, tmp_path)
+
+
+def test_what_the_file_has_no_place_for_is_not_left_out(tmp_path):
+    for name, wrong, says in (("output", [[0.0] * 16] * 60, "output.weight"), ("last_norm", None, "last_norm.weight"),
+                              ("positions", [[0.0] * 16] * 9, "positions.weight")):
+        plain = six.load_transformer(write_small(tmp_path, tie_word_embeddings=True), packed=False)
+        setattr(plain, name, wrong)
+        with pytest.raises(ValueError, match=says):
+            six.save_transformer(plain, tmp_path)
 
 
 def test_one_model_may_be_written_in_many_ways(tmp_path):
