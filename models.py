@@ -374,11 +374,12 @@ def _layer_types(config: dict) -> list[str]:
     if family == "llama4_text":
         nearby = full if config["attention_chunk_size"] is None else chunked
         return config["layer_types"] or [nearby if turned else full for turned in config["no_rope_layers"]]
-    if window is None or family in ("gpt2", "llama") or not config.get("use_sliding_window", True):
+    if family == "mistral":
+        return [sliding if window else full] * count
+    if not family.startswith("qwen") or window is None or not config["use_sliding_window"]:
         return [full] * count
-    first = 0 if family == "mistral" else min(config["max_window_layers"], count)
-    kinds = [full] * first + [sliding] * (count - first)
-    return kinds if family == "mistral" else config["layer_types"] or kinds
+    first = min(config["max_window_layers"], count)
+    return config["layer_types"] or [full] * first + [sliding] * (count - first)
 
 
 # %% The tensors, and the parts of a model that they hold

@@ -1572,6 +1572,8 @@ def test_a_window_or_a_chunk_longer_than_the_text_changes_nothing(tmp_path):
         changes = {**SHAPES["llama4"], "model_type": family, "use_qk_norm": False}
         found = [logits_of(write_small(tmp_path, **{**changes, key: size})) for size in (4, 12, 64)]
         assert found[0] != found[1] == found[2]
+    stray = {"use_sliding_window": False, "max_window_layers": 9}       # of Qwen; Hugging Face's Mistral ignores them
+    assert len({tuple(logits_of(write_small(tmp_path, **SHAPES["mistral"], **more))) for more in ({}, stray)}) == 1
 
 
 @pytest.mark.parametrize("changes, named", [
