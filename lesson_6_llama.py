@@ -89,7 +89,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
 
     The last calls itself 17B, because one token uses so many (`active`). You will see why.
     """
-    total = 0
+    config, total = check_config(config), 0
     for name, shape in tensor_shapes(config).items():
         if active and ".experts." in name:      # of 16 experts, 1 is asked
             shape = (config["num_experts_per_tok"], *shape[1:])

@@ -1595,6 +1595,15 @@ def test_what_there_is_no_code_for_is_refused_by_name(changes, named, tmp_path):
         six.load_transformer(tmp_path)
 
 
+def test_parameters_are_counted_of_what_a_config_means():
+    nested = {"model_type": "llama4", "text_config": {**models.SMALL_LLAMA4, "num_experts_per_tok": 2}}
+    short = {key: value for key, value in models.SMALL_LLAMA4.items() if key != "num_experts_per_tok"}
+    whole = six.count_parameters(nested)
+    one_expert = 2 * 3 * 16 * 24        # in two layers three matrices
+    assert (six.count_parameters(nested, active=True), six.count_parameters(short, active=True)) == (
+        whole - one_expert, whole - 2 * one_expert)
+
+
 def test_no_value_of_a_config_ends_in_a_traceback():
     rng = random.Random(5)
     odd = [None, 0, -1, 1.5, "x", [], [1], {}, True, math.inf, math.nan, [[]], 10 ** 30, {"rope_type": "llama3"}]
