@@ -366,11 +366,12 @@ class Transformer:
 
 
 # %% Transformer vs Mistral
-# Learn once, create any LLM: three models are three columns of settings for one class.
+# Learn once, create any LLM: three columns of settings for one class. (The first is the half
+# that wrote. Another half read the sentence that was to be translated.)
 
 window = partial(sliding_window, size=4096)
 CHOICES = {
-    #                   2017          GPT-2         Mistral   why it changed
+    #                   2017          GPT-2         Mistral 7B  why it changed
     "dimensions":      (512,          768,          4096),
     "heads":           (8,            12,           32),
     "key_value_heads": (8,            12,           8),       # less to store
@@ -470,8 +471,7 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
                         query_at=at, key_at=at)    # so large: norms do nothing
     codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] + [0.0]
              for id in range(vocab_size)]
-    codes[start] = [0.0] * bits + [1.0]
-    gap = [0.0] * (2 * bits + 2)
+    codes[start], gap = [0.0] * bits + [1.0], [0.0] * (2 * bits + 2)
     embeddings = [code + gap + [1.0] for code in codes]
     output = [gap + [10 * x for x in code[:-1]] + [0.0] * 2 for code in codes]
     blocks, norm = set_blocks(settings, bits), [[1e6] * settings.dimensions]

@@ -103,17 +103,17 @@ def count_parameters(config: dict, active: bool = False) -> int:
 #             positions  norm        feed-forward  looks at    besides
 #   GPT-2     learned    layer_norm  gelu          everything  biases
 #   Llama 2   rotary     rms_norm    gated silu    everything
-#   Llama 3   rotary     rms_norm    gated silu    everything  slow_down
+#   Llama 3.2 rotary     rms_norm    gated silu    everything  slow_down
 #   Mistral   rotary     rms_norm    gated silu    a window
 #   Qwen2.5   rotary     rms_norm    gated silu    everything  biases for q, k, v
 #   Qwen3     rotary     rms_norm    gated silu    everything  norms for q, k
-#   Llama 4   rotary     rms_norm    experts       its chunk   five new ideas
+#   Llama 4   rotary     rms_norm    experts       its chunk   five more ideas
 #
 # The rest is only names: GPT-2 keeps q, k and v in one matrix, which it calls c_attn. When
 # models.py opens a folder, it gives the parts of all families the names of lesson 5.
 
 def slow_down(all_speeds: Vector, factor: float, low: float, high: float, old_length: int) -> Vector:
-    """Llama 3's positions: turn the slow pairs more slowly, so that longer texts fit.
+    """Llama 3.1 and 3.2: turn the slow pairs more slowly, so that longer texts fit.
 
     Llama 3 learned from texts of 8,192 tokens. A fast pair, like the second hand of a
     clock, went round often and knows all angles. A slow one is like the hour hand: a longer
@@ -145,7 +145,7 @@ def turn_all(vector: Vector, position: int, all_speeds: Vector, norm: Optional[l
 
 
 # %% Llama 4
-# It came out in April 2025. It has five new ideas, and each is a few lines of code.
+# It came out in April 2025. Five of its ideas are new here, and each is a few lines of code.
 
 def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], experts: list[list[Linear]],
                        activation: Callable, count: int = 1) -> Vector:
