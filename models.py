@@ -351,6 +351,8 @@ def _fill_in(config: dict) -> None:
     if family == "llama4_text":
         step, interval = config["interleave_moe_layer_step"], config["no_rope_layer_interval"]
         follows["moe_layers"] = list(range(step - 1, count, step))
+        require(config["num_experts_per_tok"] <= config["num_local_experts"], "config.json asks for more "
+                "num_experts_per_tok than there are num_local_experts")
         config["no_rope_layers"] = (config["no_rope_layers"]
                                     or [int(layer % interval != 0) for layer in range(1, count + 1)])
     else:
@@ -692,6 +694,7 @@ def pack_columns(rows: Iterable[Vector], bits: int, at_once: int = 1024) -> tupl
     Rounding by adding: above 2 ** 52 a float has no room for a fraction, so what is added
     comes out rounded, in its lowest bytes. Slices copy these for a whole column at a time.
     """
+    require(bits in (8, 16), f"weights are packed in 8 or 16 bits, not in {bits}")
     size, half, columns, all_steps = bits // 8 + 3, 2 ** (bits - 1), [], []
 
     def lowest_bytes(row: Vector) -> list[bytes]:

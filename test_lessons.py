@@ -1468,6 +1468,9 @@ def test_what_is_no_number_is_not_multiplied():
     for wrong in (math.nan, math.inf):
         with pytest.raises(ValueError):
             six.PackedMatrix([[1.0, 2.0]]).times([wrong, 1.0])
+    for bits in (0, 7, 32):     # 32 would leave a float no room for a lane
+        with pytest.raises(ValueError, match=f"not in {bits}"):
+            six.PackedMatrix([[1.0, 2.0]], bits)
 
 
 @pytest.mark.skipif(not MODELS.exists(), reason="needs the models")
@@ -1587,6 +1590,7 @@ def test_a_window_or_a_chunk_longer_than_the_text_changes_nothing(tmp_path):
     ({"num_hidden_layers": 3}, "layers.2"), ({"num_hidden_layers": 1}, "layers.1"), ({"vocab_size": 61}, "embed_tokens"),
     ({"head_dim": None, "num_attention_heads": 3}, "3 heads"), ({"hidden_size": 32}, "embed_tokens"), ({"attention_bias": True}, "q_proj.bias"), ({"rms_norm_eps": "x"}, "rms_norm_eps"),
     ({"num_key_value_heads": 3}, "k_proj"), ({"vocab_size": "60"}, "vocab_size"), ({"head_dim": 2.5}, "head_dim"),
+    ({**SHAPES["llama4"], "num_experts_per_tok": 4, "architectures": None}, "num_experts_per_tok"),
     ({"tie_word_embeddings": "no"}, "tie_word_embeddings"), ({"rope_theta": -1}, "rope_theta")])
 def test_what_there_is_no_code_for_is_refused_by_name(changes, named, tmp_path):
     write_small(tmp_path)
