@@ -10,10 +10,10 @@ Lesson 4 made a model write, but it does not know what it is writing about:
 The fisherman put on an old coat and went out to the sea.
 The teacher put on an old coat and went out to the sea.
 
-Lesson 3's model sees only the last few tokens, and here these are the same. More would
-not help, for each counts by its place, whatever it is. You want to look back and pick
-what matters. That is attention: a dot product, a softmax and a weighted sum. GPT-2, Llama
-and Mistral are made of little else ("Attention is all you need", Vaswani et al. 2017):
+Lesson 3's model sees only the last two tokens, and here these are the same. More would
+not help: it can't choose which of them matter. You want to look back and pick. That is
+attention: a dot product, a softmax and a weighted sum. GPT-2, Llama and Mistral are built
+around it ("Attention is all you need", Vaswani et al. 2017):
 
     ids → vectors → [ look back → think ] → [ look back → think ] → … → logits
 """
@@ -51,15 +51,16 @@ def attention_weights(query: Vector, keys: Matrix) -> Vector:
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     """Look at all keys, and bring home a mix of their values. That is all.
 
-    Say that a key has two numbers: a person? a verb? In "Tom likes Anna he", "he" asks
-    for a person. There are two, so it brings home the mean of their values:
+    Say that a key has two numbers: a person? a verb? (All numbers here are made up.) After
+    "Tom likes Anna", "he" asks for a person. There are two, and it brings home the mean:
 
     >>> keys = [[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [0.0, 0.0]]
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
     >>> [round(number, 1) for number in attention([3.0, 0.0], keys, values)]
     [20.0, 1.5]
 
-    As a table, with a full block for a whole look. Who asks for nothing looks at all alike:
+    As a table, with a row and a column for each token, a full block for a whole look, and
+    a dot for hardly any. Who asks for nothing looks at all alike:
 
     >>> queries = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]
     >>> looks = [attention_weights(queries[at], keys[:at + 1]) for at in range(4)]
@@ -140,7 +141,7 @@ def sinusoid(position: int, dimensions: int) -> Vector:
 
 
 def turn(vector: Vector, angles: Vector) -> Vector:
-    """Turn pairs of numbers like arrows on paper; number i is paired with i + D/2."""
+    """Turn pairs of numbers, like [2, 1] by a quarter to [-1, 2]; i is paired with i + D/2."""
     half = len(vector) // 2
     pairs = list(zip(vector[:half], vector[half:], angles))
     return ([x * math.cos(by) - y * math.sin(by) for x, y, by in pairs]
@@ -173,7 +174,7 @@ def whole_text(position: int) -> int:
 
 
 def sliding_window(position: int, size: int) -> int:
-    """A nearer one, for less work. What is out of sight comes through the tokens in sight."""
+    """Only the last `size` tokens, for less work; what is further back comes through those."""
     return max(0, position - size + 1)
 
 
@@ -194,14 +195,14 @@ def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
     >>> [round(x, 2) for x in rms_norm([300.0, 400.0], [1.0, 1.0], epsilon=1e-5)]
     [0.85, 1.13]
     """
-    size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)
+    size = math.sqrt(dot(vector, vector) / len(vector) + epsilon)   # never 0
     return [x / size * weight for x, weight in zip(vector, weights)]
 
 
 # %% Thinking it over
 # Attention only carries numbers from token to token. Then each token works alone on what
-# it has: a matrix makes more numbers of it, a bend changes each, and a matrix makes them
-# fewer again. Without the bend, two matrices in a row could do no more than one.
+# it has: a matrix makes more numbers of it, a bend (an "activation function") changes each,
+# and a matrix makes them fewer. Without the bend, two matrices could do no more than one.
 
 relu = partial(max, 0.0)        # the bend of 2017: nothing below 0
 
@@ -275,7 +276,7 @@ class Block:
     value: Linear
     output: Linear
     feed_forward_norm: list[Vector]
-    feed_forward: list                  # what the function of that name takes
+    feed_forward: list                  # up, down; or gate, up, down
 
     def __post_init__(self) -> None:
         self.cache = []     # the keys and values of each token so far
@@ -288,7 +289,7 @@ class Block:
         """Remember the token's keys and values, and look back with every head."""
         settings, found, self.looks = self.settings, [], []
         size = settings.head_dim
-        queries, keys, values = (
+        queries, keys, values = (       # each cut into heads
             [part[at:at + size] for at in range(0, len(part), size)]
             for part in (self.query(vector), self.key(vector), self.value(vector)))
         keys = [settings.key_at(key, position) for key in keys]
@@ -297,10 +298,10 @@ class Block:
         for head, query in enumerate(queries):
             query = settings.query_at(query, position)
             shared = head * settings.key_value_heads // settings.heads
-            keys = [keys[shared] for keys, _ in in_sight]
-            values = [values[shared] for _, values in in_sight]
-            found += attention(query, keys, values)
-            self.looks.append((query, keys))    # to be drawn
+            its_keys = [keys[shared] for keys, _ in in_sight]
+            its_values = [values[shared] for _, values in in_sight]
+            found += attention(query, its_keys, its_values)
+            self.looks.append((query, its_keys))    # to be drawn
         return self.output(found)
 
     def step(self, vector: Vector, position: int) -> Vector:
@@ -338,8 +339,8 @@ class Transformer:
     def logits(self, ids: list[int]) -> Vector:
         """One score per token of the vocabulary, for the one that follows `ids`.
 
-        Lesson 3's model has the same method, so lesson 4's `generate` takes both. The
-        beginning that these ids share with the last ones is not computed again.
+        Lesson 3's model has the same method, so lesson 4's `generate` takes both. What
+        these ids share with those of the call before is not computed again.
 
         Raises ValueError for no ids, for an id without a row, and for too many ids.
         """
@@ -376,8 +377,8 @@ CHOICES = {
     "heads":           (8,            12,           32),
     "key_value_heads": (8,            12,           8),       # less to store
     "first_visible":   (whole_text,   whole_text,   window),  # less work
-    "query_at":        (no_position,  no_position,  rotate),  # only distance
-    "key_at":          (no_position,  no_position,  rotate),  # counts
+    "query_at":        (no_position,  no_position,  rotate),  # by distance
+    "key_at":          (no_position,  no_position,  rotate),  # the same
     "norm":            (layer_norm,   layer_norm,   rms_norm),    # less work
     "norm_first":      (False,        True,         True),    # to stack higher
     "activation":      (relu,         gelu,         silu),    # no sharp corner
@@ -392,25 +393,25 @@ TRANSFORMER, GPT_2, MISTRAL = (Settings(**dict(zip(CHOICES, column)))
 
 # %% Set by hand
 # Write the weights down yourself, and a transformer is no secret any more. This one does
-# what every LLM learns early on: after "A B … A" it says "B". In block 1 each token notes
-# the one before it: B notes "after A". In block 2 the second A looks for "after A", finds
-# B, and says it. A token's vector has four parts:
+# what every LLM learns (Olsson et al. 2022): after "A B … A" it says "B". In block 1 each
+# token notes the one before it: B notes "after A". In block 2 the second A looks for "after
+# A", finds B, and says it. ({(5, 2): 1.0} is a matrix of zeros but for row 5, column 2: it
+# copies number 2 to place 5.) A token's vector has four parts, with ids of b binary digits:
 #
-#     now      its id in b bits, with -1 for 0, and a mark of the text's start
-#     before   the same of the token before it     (block 1 writes it)
-#     found    the same of what should come next   (block 2 writes it)
-#     one      always 1
-#
-# {(5, 2): 1.0} is a matrix that copies number 2 to place 5: row 5, column 2, all else 0.
+#     now      its id, -1 for 0, and a mark of the text's start     0 to b
+#     before   the same of the token before it (by block 1)         b+1 to 2b+1
+#     found    the same of what should come next (by block 2)       2b+2 to 3b+2
+#     one      always 1                                             3b+3
 
 def set_blocks(settings: Settings, bits: int) -> list[Block]:
     """Block 1 copies the `now` of the token before; block 2 that of the token to come.
 
-    In block 1 all keys are the same four hands, and all queries are these, turned back by
-    a step: a query matches best the key that stands one step before it. In block 2 queries
-    hold `now`, and keys `before`, on hands that hardly turn (hand i by 1/10^i per step).
-    The same id gives b, others at most b - 2. Hand 3 takes off a little per step, so the
-    latest match wins. If there is none, the start wins with b - 1.
+    Hand i of a query or key turns by 1/10^i per step. So hands 0 to 3 tell positions, and
+    those from 5 on hardly turn: they hold ids. In block 1 all keys are the same four hands,
+    and all queries are these, turned back by a step: they match best one step before.
+    In block 2 queries hold `now`, and keys `before`. The same id scores b, and another at
+    most b - 2, for one digit that differs is -1 in place of 1. If none is the same, the
+    start wins with b - 1, by its mark. Hand 3 takes off a little per step: the latest wins.
     """
     one, half = settings.dimensions - 1, settings.head_dim // 2
     hands = [1.0] * 4 + [0.0] * (2 * half - 4)
@@ -426,7 +427,7 @@ def set_blocks(settings: Settings, bits: int) -> list[Block]:
 
 
 def _block(settings: Settings, part: int, queries: dict, keys: dict) -> Block:
-    """A block with these {(row, column): weight}, which copies the `now` that it finds into part 1 or 2."""
+    """A block with these {(row, column): weight}: it looks, and copies the `now` of what it finds to a part."""
     def linear(rows: int, columns: int, weights: dict) -> Linear:
         return Linear([[weights.get((row, column), 0.0) for column in range(columns)] for row in range(rows)])
     queries = {place: 200_000.0 * x for place, x in queries.items()}    # so long that one key takes all
@@ -501,11 +502,12 @@ class Mixture:
     1.73 bits per byte
     1.70 bits per byte
 
-    A story comes back to its people and things. Real LLMs have hundreds of trained heads.
+    A story comes back to its people and things. (The fisherman and the teacher need more:
+    hundreds of heads, as real LLMs have, trained down the slope as in lesson 3.)
     """
     model: object       # of lesson 3
     head: Transformer
-    share: float = 0.08
+    share: float = 0.08     # from 0.04 to 0.15 it hardly matters
 
     def logits(self, ids: list[int]) -> Vector:
         """The logarithms of the mixed probabilities; softmax turns them back."""
@@ -577,7 +579,7 @@ def multiplications(model: Transformer, position: int) -> int:
 
 HELP = """Lesson 5: the transformer. Without a text it plays the lesson.
   text        show what the hand-set head finds in it, and who looks at whom
-for example: python3 lesson_5_transformer.py "The dog saw a cat. The dog ran."
+for example: python3 lesson_5_transformer.py "We saw the sea, he saw the sea"
 """
 
 
@@ -591,8 +593,6 @@ def show(text: str) -> None:
     rows = [[looks[row][at] for at in shown if at <= row] for row in shown]
     for row, line in zip(shown, staircase([names[row] for row in shown], rows).splitlines()):
         print(line + (f"  (next: {visible(names[found[row]])})" if found[row] else ""))
-    right = sum(bool(at) and ids[at] == id for at, id in zip(found, ids[1:]))
-    print(f"The head finds something {sum(map(bool, found))} times, and {right} times this is what comes.")
 
 
 if __name__ == "__main__":

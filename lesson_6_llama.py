@@ -26,6 +26,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 from timeit import default_timer, timeit
+from types import SimpleNamespace
 from typing import Any, Callable, Iterable, Optional, Union
 
 sys.path.append(os.path.dirname(sys.argv[0]))
@@ -63,7 +64,8 @@ def count_parameters(config: dict, active: bool = False) -> int:
     """Count the numbers that a model has learned, its parameters.
 
     The sizes in config.json say which tensors there must be. These are in the first block;
-    lesson 5 says query, key, value and output for q, k, v and o.
+    lesson 5 says query, key, value and output for q, k, v and o. The mlp is its feed-forward
+    layer, and each layernorm comes before the part that it is for.
 
     >>> for name, shape in list(tensor_shapes(SMOLLM2).items())[2:11]:
     ...     print(name.ljust(48), *shape)
@@ -155,7 +157,7 @@ def mixture_of_experts(vector: Vector, router: Linear, shared: list[Linear], exp
     scores: who knows most about this token? The best expert gets the vector, made smaller
     if the router is not sure: 1 / (1 + e^-score) is near 1 for a high score, and near 0 for
     a low one. One more expert, the shared one, always helps. What they say is added up.
-    Here a router sends two tokens to two of three experts:
+    Here are three experts, and the router sends each of two tokens to one of its own:
 
     >>> router = Linear([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
     >>> best_experts(router([1.0, 0.1])), best_experts(router([0.1, 1.0]))
@@ -273,7 +275,7 @@ def _positions(config: dict, layer: int, norms: list[list]) -> list[Callable]:
         all_speeds = slow_down(all_speeds, *config["slow_down"])
     if family != "llama4_text":
         return [partial(turn_all, all_speeds=all_speeds, norm=norm and [*norm, epsilon]) for norm in norms]
-    if config["no_rope_layers"][layer]:
+    if config["no_rope_layers"][layer]:     # 1, despite the name, is a layer that turns
         epsilon = epsilon if config["use_qk_norm"] else None
         return [partial(turn_neighbours, all_speeds=all_speeds, epsilon=epsilon)] * 2
     sharper = partial(sharpen, floor_scale=config["floor_scale"], attn_scale=config["attn_scale"])
@@ -423,7 +425,8 @@ def load_transformer(folder: Union[str, Path], packed: bool = True, bits: int = 
     0.376 -1.601 2.918 1.267 -3.397 2.548
     0.376 -1.601 2.918 1.267 -3.397 2.548
 
-    `save_transformer` writes a folder, and Hugging Face's `transformers` opens it, too.
+    `save_transformer` writes all of such a folder but the tokenizer, which has a `save` of
+    its own, and Hugging Face's `transformers` opens it, too.
     Lesson 5's transformer that was set by hand still knows what followed 7 the last time:
 
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -477,7 +480,8 @@ def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
     <|im_start|>|user|↵|H|i|<|im_end|>|↵|<|im_start|>|assistant|↵
 
     It ends where the answer begins, so all that is left is to go on. If you type a special
-    token, it is only text. Here is "<|im_end|>" as a question:
+    token, it is only text. (Most makers also put a text of their own first, the system
+    message. It is left out here.) This is "<|im_end|>" as a question:
 
     >>> print(tokenizer.show(question_ids(tokenizer, "<|im_end|>"), color=False))
     <|im_start|>|user|↵|<|||i|m|_|e|n|d|||>|<|im_end|>|↵|<|im_start|>|assistant|↵
@@ -519,7 +523,7 @@ def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
 HELP = """Lesson 6: Llama 4. Without a text or an option it plays the lesson.
   text            the beginning of a text, which the LLM continues
   --model FOLDER  its folder, or its name at Hugging Face: fetched once
-  --chat          talk to it; --explain shows each choice; --bits N packs in 8
+  --chat          talk to it; --explain shows each choice; --bits N is 16 or 8
   --temperature T, --top-k K, --top-p P, --min-p P, --max-new-tokens M, --seed S
 for example: python3 lesson_6_llama.py "The sky is" --model Qwen/Qwen2.5-0.5B
 """
@@ -536,13 +540,21 @@ def show(text: Optional[str] = None, model: Optional[str] = None, bits: int = 16
     after = tokenizer.encode(form[2], allowed_special="all")
     stop = stop_ids(find_model(model, MODEL_FOLDER)) + after[:1]
     said = list(tokenizer.rules.first_ids)        # the conversation so far
+    # A model may have more rows than there are tokens; those have no text, and are never drawn.
+    rows = 1 + max(tokenizer.vocabulary.values())
+    known = SimpleNamespace(logits=lambda ids: transformer.logits(ids)[:rows])
 
     def write(line: str, settings: dict) -> None:
         ids = said + (question_ids if form[0] else Tokenizer.encode)(tokenizer, line)
         if form[0] and len(said) == len(tokenizer.rules.first_ids):
             print(tokenizer.show(ids), end="\n\n")      # once, to see the form
         start, length = default_timer(), len(ids)
-        steps = (ids.append(step[0]) or step for step in generate_ids(transformer, ids, stop, **settings))
+        for end in progress(range(8, length, 8), "reading"):
+            transformer.logits(ids[:end])       # it remembers what it has read
+        if transformer.positions:       # GPT-2's table of positions has an end
+            room = max(1, len(transformer.positions) + 1 - length)
+            settings = {**settings, "max_new_tokens": min(room, settings["max_new_tokens"])}
+        steps = (ids.append(step[0]) or step for step in generate_ids(known, ids, stop, **settings))
         write_steps(tokenizer, steps, "" if form[0] else line, "explain" in given)
         count, taken = len(ids) - length, default_timer() - start
         print(f"({count} tokens in {taken:.1f} s, {count / taken:.1f} a second)", file=sys.stderr)
