@@ -177,9 +177,9 @@ def exercise_2_5(answer: Callable[[str, int], list[bytes]]) -> str:
 @asks_for("a list of three numbers", list_of(is_number, 3))
 def exercise_3_1(answer: list[float]) -> str:
     """Three cosines."""
-    if answer == [1, -1, 0]:
+    if [round(cosine, 9) for cosine in answer] == [1, -1, 0]:
         return "Yes: the same way, the opposite way, and a right angle."
-    if max(map(abs, answer)) > 1:
+    if max(map(abs, answer)) > 1.001:
         return "None is above 1 or below -1: how long the arrows are does not count."
     return "The same way, the opposite way, a right angle: which is which?"
 
@@ -327,7 +327,8 @@ def exercise_5_3(answer: list[Vector]) -> str:
         weights = attention_weights(rotate(answer[0], position), keys)
         if weights[-3] <= 0.9:
             back = position - weights.index(max(weights))
-            return f"At {position} it looks {back} back, and two back only {weights[-3]:.2f}. See block 1."
+            return (f"At {position} the weight two back is {weights[-3]:.2f}, and it should be over 0.9; "
+                    f"the largest is {back} back. See block 1.")
     return "Yes: two back, from everywhere."
 
 
@@ -351,8 +352,12 @@ def exercise_5_5(answer: Callable) -> str:
     rng = random.Random(0)
     upstream, query, *rows = ([rng.gauss(0, 1) for _ in range(4)] for _ in range(12))
     given = answer(query, rows[:5], rows[5:], upstream)
-    if not list_of(lambda part: isinstance(part, list), 3)(given):
-        return "It should return three lists: the slopes of the query, of the keys, and of the values."
+    is_vector = list_of(is_number, 4)
+    are_vectors = list_of(is_vector, 5)
+    if not (isinstance(given, (list, tuple)) and len(given) == 3
+            and is_vector(given[0]) and are_vectors(given[1]) and are_vectors(given[2])):
+        return ("It should return three lists: 4 slopes of the query, 5 times 4 of the keys, and 5 times 4 of the "
+                "values. Write 0 for those that you have not found yet.")
     names, slopes = ["query"] + ["keys"] * 5 + ["values"] * 5, [given[0], *given[1], *given[2]]
     for vector, slope, name in [*zip([query, *rows], slopes, names)][::-1]:
         for place in range(4):

@@ -7,6 +7,7 @@ import ast
 import codecs
 import contextlib
 import hashlib
+import io
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import struct
 import sys
 import tempfile
 import threading
+import tokenize
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -590,17 +592,28 @@ def checksum_of(data: bytes) -> str:
 
 
 def code_of(path: Union[str, Path]) -> str:
-    """The code of a Python file without its docstrings and comments, as Python itself sees it."""
-    tree = ast.parse(Path(path).read_bytes())
-    for node in ast.walk(tree):
+    """The code of a Python file without docstrings, comments and empty lines: the same for every Python."""
+    source = Path(path).read_text(encoding="utf-8")
+    lines = source.split("\n")
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
         documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
         if documented and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+            for row in range(node.body[0].lineno, node.body[0].end_lineno + 1):
+                lines[row - 1] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def check_folder(folder: Union[str, Path], made_by: str) -> None:
-    """Refuse a folder with a model that somebody else wrote: not ours to overwrite, nor to read whole."""
+    """Refuse what can't be a folder of ours, also one with a model that somebody else wrote.
+
+    That is not ours to overwrite, nor to read whole.
+    """
+    there = next(path for path in (Path(folder), *Path(folder).absolute().parents) if path.exists())
+    require(there.is_dir() and os.access(there, os.W_OK), f"{folder} can't be written to as a folder")
     model_file = Path(folder, "model.safetensors")
     if model_file.exists():
         with open(model_file, "rb") as file:

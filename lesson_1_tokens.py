@@ -236,7 +236,8 @@ def split_stories(text: str) -> tuple[list[str], list[str]]:
     if len(stories) < 10:       # then every line is a story
         stories = [line for line in text.splitlines() if line.strip()]
     if len(stories) < 10:
-        raise ValueError("it takes ten stories or more, parted by empty lines")
+        raise ValueError("it takes ten stories or more, parted by empty lines "
+                         f"or a line each; here are {len(stories)}")
     tenth = len(stories) // 10
     return stories[:-tenth], stories[-tenth:]
 

@@ -616,7 +616,7 @@ def letters_of(token: bytes) -> str:
         python3 lesson_2_coding_tokenizer.py "The cat" --tokenizer tokenizer.json
 
     Now you can turn any text into ids. But what does a model do with a number such as 844?
-    It looks up a vector for it. That is lesson 3.
+    It looks up a vector for it. That is lesson 3: python3 lesson_3_embeddings.py --step
     """
     return "".join(byte_letters()[byte] for byte in token)
 
@@ -661,8 +661,8 @@ def show(text: Optional[str] = None, tokenizer: Optional[str] = None, train: Opt
     """Train or open a tokenizer, save it, and show a text with it, as far as each is asked for."""
     if tokenizer is not None and text is None and save is None:
         raise ValueError("a text is missing, to see as tokens")
-    if save is not None and not Path(save).absolute().parent.is_dir():
-        raise ValueError(f"there is no folder for {save}")
+    if save is not None and not (save.endswith(".json") and Path(save).absolute().parent.is_dir()):
+        raise ValueError(f"--save takes a name that ends in .json, in a folder that is there, not {save!r}")
     known = {}
     if train is not None:
         size = COURSE_VOCAB_SIZE if vocab_size is None else vocab_size

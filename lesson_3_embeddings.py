@@ -25,6 +25,7 @@ import math
 import os
 import random
 import re
+import shlex
 import sys
 import time
 from collections import Counter, defaultdict
@@ -610,19 +611,19 @@ def learn(seen: list[str], held_out: list[str], vocab_size: int = COURSE_VOCAB_S
     >>> tokenizer, model = course_model()
     >>> print(model.metadata["record"])
     before training: 2.38 bits per byte on seen stories, 2.41 on held-out ones
-        near dog: short oncet aboveith
+        near ·dog: ·short ·once t ·above ith
         My uncle can the and it one and said, the one the of. the.
     after pass 1: 1.72 bits per byte on seen stories, 2.11 on held-out ones
-        near dog: father fish farmer brother You
+        near ·dog: ·father ·fish ·farmer ·brother ·You
         My uncle can see a new barn to see. "And the gate, "w
     after pass 2: 1.48 bits per byte on seen stories, 1.90 on held-out ones
-        near dog: doors horse boy child cat
+        near ·dog: ·doors ·horse ·boy ·child ·cat
         My uncle can read it he came from in the middle of it was as if it
     after pass 3: 1.31 bits per byte on seen stories, 1.77 on held-out ones
-        near dog: horses sun cat son horse
+        near ·dog: ·horses ·sun ·cat ·son ·horse
         My uncle can not run to the sea can not see her for nothing. The boy
     after pass 4: 1.24 bits per byte on seen stories, 1.76 on held-out ones
-        near dog: horses sun cat son horse
+        near ·dog: ·horses ·sun ·cat ·son ·horse
         My uncle can not play to stop.
     at last: 1.74 bits per byte on held-out stories
 
@@ -667,8 +668,9 @@ def _report(record: list[str], tokenizer: Tokenizer, ids: list[int], seen: list[
         shares = softmax([2 * logit for logit in model.logits(text)])     # mostly likely ones
         text += rng.choices(range(len(shares)), shares)
     written = tokenizer.decode(text).replace("\ufffd", "").replace(END_OF_TEXT, "")
+    near = [tokenizer.show([id], color=False) for id in near]
     record += [f"{when}: {losses[0]:.2f} bits per byte on seen stories, {losses[1]:.2f} on held-out ones",
-               f"    near{tokenizer.decode(near[:1])}:{tokenizer.decode(near[1:])}",
+               f"    near {near[0]}: {' '.join(near[1:])}",
                f"    {' '.join(written.split())}"]
     print(*record[-3:], sep="\n", file=sys.stderr)
 
@@ -758,7 +760,8 @@ def course_model() -> tuple[Tokenizer, EmbeddingModel]:
     the code of lessons 1 to 3, though not for a mended docstring, or if a file is damaged.
     If the folder can't be written to, nothing is kept.
 
-    The model gives each token a score. Lesson 4 makes text of the scores.
+    The model gives each token a score. Lesson 4 makes text of the scores:
+    python3 lesson_4_sampling.py --step
     """
     def train():
         print("training on corpus.txt, which is done once:", file=sys.stderr)
@@ -809,7 +812,7 @@ def load_model(folder: Union[str, Path]) -> tuple[Tokenizer, EmbeddingModel]:
 
 HELP = """Lesson 3: embeddings. Without a text or an option it plays the lesson.
   text              shown with the nearest tokens of each of its tokens
-  --tokenizer FILE  a real LLM's, with --embeddings FILE, its .safetensors
+  --tokenizer FILE  a real LLM's or yours, with --embeddings FILE, its vectors
   --map WORDS       draw a map of these words; --svg FILE saves it as a picture
   --train FILE      learn from this text; --save FOLDER keeps what was learned
   --vocab-size N    (1200), --dimensions N (64) and --passes N (4) of training
@@ -850,18 +853,21 @@ def _show_map(words: str, tokenizer: Tokenizer, matrix: Union[Matrix, Tensor], s
         print("not on the map, for they are not one token that training has met:", *missing, file=sys.stderr)
     if svg is None:
         print(draw_map(points))
+    elif not svg.endswith(".svg"):
+        raise ValueError(f"--svg takes a name that ends in .svg, not {svg!r}")
     else:
         write_whole(svg, svg_map(points, KINDS).encode("utf-8"))
         print(f"saved {svg}")
 
 
 def _train_on(file: str, folder: Optional[str], settings: dict[str, int]) -> None:
-    if folder is None:
-        raise ValueError("--train needs --save FOLDER, to keep what was learned")
+    if not folder or Path(folder).resolve() == MODEL_FOLDER:
+        raise ValueError("--train needs --save FOLDER, to keep what was learned, and not model/ itself, which is for "
+                         "the model of the course: take model/mine")
     check_folder(folder, MADE_BY)
     tokenizer, model = learn(*split_stories(read_text(file)), **settings)
     save_together(folder, tokenizer, model)
-    print(f"saved {folder}; go on with: python3 lesson_4_sampling.py --chat --model {folder}")
+    print(f"saved {folder}; go on with: python3 lesson_4_sampling.py --chat --model {shlex.quote(folder)}")
 
 
 if __name__ == "__main__":

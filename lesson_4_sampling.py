@@ -421,7 +421,7 @@ def _explained(tokenizer: Tokenizer, steps: Iterable[tuple], text: str) -> Itera
 # this way. But our model looks at the last two tokens, and forgets what came before. In
 # the middle there is room for one thing more: layers in which each token looks back at
 # those before it, and changes its vector by what it finds there. That is the transformer,
-# and the next lesson builds one: python3 lesson_5_transformer.py
+# and the next lesson builds one: python3 lesson_5_transformer.py --step
 
 
 # %% Your turn
@@ -495,7 +495,7 @@ def show(text: Optional[str] = None, model: Optional[str] = None, chat: bool = F
 
     def write(line: str, settings: dict) -> None:
         count = settings["max_new_tokens"]
-        longer = {**settings, "max_new_tokens": count and count + 30}
+        longer = {**settings, "max_new_tokens": count + min(count, 30)}
         steps = generate_ids(trained, end + tokenizer.encode(line), end, **longer)
         write_steps(tokenizer, _to_a_full_stop(tokenizer, steps, count), line, explain)
 

@@ -540,7 +540,7 @@ def multiplications(model: Transformer, position: int) -> int:
     >>> with_cache[-1] == induction_head(vocab_size=100).logits([0, 7, 33, 7])
     True
 
-    Lesson 6 fills this class with the weights of a real LLM: python3 lesson_6_llama.py
+    Lesson 6 fills it with the weights of a real LLM: python3 lesson_6_llama.py --step
     """
     count = 0
     for block in model.blocks:

@@ -125,10 +125,12 @@ def find_model(folder_or_name: Union[str, Path], fetched: Union[str, Path]) -> P
     Raises ValueError if it can't be had, or if there is no code for it, before the large files are fetched.
     """
     if Path(folder_or_name).is_dir():
+        require(Path(folder_or_name, "config.json").exists(),
+                f"{folder_or_name} has no config.json, so it is not the folder of an LLM")
         return Path(folder_or_name)
     model, folder = str(folder_or_name), Path(fetched, folder_or_name)
     require(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model, re.ASCII),
-            f"{model} is no folder, and no name such as HuggingFaceTB/SmolLM2-135M-Instruct either")
+            f"{model} is no folder, and no name such as openai-community/gpt2 or Qwen/Qwen2.5-0.5B-Instruct either")
     fetch(model, "config.json", folder)
     check_config(read_json(Path(folder, "config.json")))
     fetch(model, "tokenizer.json", folder)
@@ -166,7 +168,8 @@ def fetch(model: str, file: str, folder: Union[str, Path], optional: bool = Fals
         refusal = _REFUSALS.get(error.code, "{url} can't be fetched: the server answers {code}; try later")
         raise ValueError(refusal.format(url=url, code=error.code, model=model)) from None
     except urllib.error.URLError as error:
-        raise ValueError(f"{url} can't be reached ({error.reason}): check your connection") from None
+        raise ValueError(f"{url} can't be reached ({error.reason}): check your connection, or fetch the model's "
+                         "files elsewhere and give their folder") from None
     with contextlib.suppress(FileNotFoundError):    # another process may have been first
         os.replace(part, path)
 

@@ -293,7 +293,7 @@ def place_labels(points: dict[str, Sequence[float]], columns: int, rows: int) ->
     return places
 
 
-def draw_map(points: dict[str, Sequence[float]], columns: int = 78, rows: int = 24) -> str:
+def draw_map(points: dict[str, Sequence[float]], columns: int = 78, rows: int = 22) -> str:
     """Draw labelled points as a map of letters.
 
     >>> print(draw_map({"dog": (0, 0), "cat": (0.1, 0), "car": (9, 4)}, columns=20, rows=3))
@@ -570,12 +570,13 @@ def check_answers(lesson: Union[str, Path], path: Union[str, Path]) -> int:
     for number, check in checks.items():
         said = _said(path, number, check, answers)
         open_ones += [] if said.startswith("Yes") else [number]
-        print(_styled(f"exercise {number}: {said}", "33" if number in open_ones else "1;32"))
+        for line in _fill(f"exercise {number}: {said}", window()):
+            print(_styled(line, "33" if number in open_ones else "1;32"))
     if open_ones:
         print(f"{len(checks) - len(open_ones)} of {len(checks)}. Next: exercise {open_ones[0]}.")
     else:
         later = sorted(path.name for path in HERE.glob("lesson_*.py") if path.name > name)
-        print(f"All {len(checks)}!", f"Next: python3 {later[0]}" if later else "That was the last lesson.")
+        print(f"All {len(checks)}!", f"Next: python3 {later[0]} --step" if later else "That was the last lesson.")
     return len(open_ones)
 
 
@@ -655,9 +656,9 @@ def run_lesson(help: str, show: Callable[..., None]) -> None:
         status = 130
     except SystemExit:      # --help
         pass
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         is_file = isinstance(error, OSError) and error.filename
-        sentence = f"{error.filename}: {error.strerror}" if is_file else str(error)
+        sentence = f"{error.filename}: {error.strerror}" if is_file else str(error) or "there is too little memory"
         print(spell_out(f"{name}: error: {sentence}"), file=sys.stderr)
         status = 2
     try:

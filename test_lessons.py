@@ -1381,7 +1381,7 @@ TWO_BACK, NOTHING = [five.rotate(ARROWS, -2), ARROWS], [[0] * 4] * 5
     (1, [[1.0], [0.5, 0.5], [0.33, 0.33, 0.33]], [[0, 1], [0.5, 0, 0.5], [1 / 3] * 3], "equal shares"),
     (2, [65536, 262144], [32768, 131072], "a key and a value"),
     (3, TWO_BACK, [five.rotate(ARROWS, -1), ARROWS], "1 back"),
-    (3, TWO_BACK, [[x / 50 for x in part] for part in TWO_BACK], "two back only 0"),
+    (3, TWO_BACK, [[x / 50 for x in part] for part in TWO_BACK], "two back is 0.41"),
     (4, whole_attention, lambda queries, *rest: [five.attention(query, *rest) for query in queries], "Whom"),
     (5, slopes, lambda *parts: (NOTHING[0], NOTHING, NOTHING), "values"),
     (5, slopes, lambda *parts: (slopes(*parts)[0], NOTHING, slopes(*parts)[2]), "keys")])
