@@ -588,7 +588,7 @@ def test_special_tokens_are_plain_text_unless_allowed():
     ("can't be opened as a tokenizer.json", two.Tokenizer.load, [one.CORPUS]),
     ("goes with --train", lambda size: two.show("a", vocab_size=size), [300]),
     ("a text is missing", lambda path: two.show(tokenizer=path), ["x.json"]),
-    ("no folder", lambda path: two.show("a", save=path), ["no/folder/x"])])
+    ("ends in .json", lambda path: two.show("a", save=path), ["no/folder/x.json", "README.md"])])
 def test_what_makes_no_sense_is_refused_in_a_sentence(says, call, wrongs):
     for wrong in wrongs:
         with pytest.raises(ValueError, match=says):
@@ -832,6 +832,7 @@ def test_vectors_of_any_size_are_compared_by_their_direction(size):
     *(("no row", three.train_model, (wrong, 128)) for wrong in ([1, 128], [1, -1, 2], [1, "2"])),
     *(("training needs", three.train_model, ([1, 2, 3], 128, *wrong)) for wrong in ((3,), (0,), (4, 0))),
     ("no stories", three.bits_per_byte, (None, None, [])),
+    ("ends in .svg", three.show, (None, None, None, "dog cat", "README.md")),
     ("run away", three.train_model, (list(b"abcab") * 40, 128, 4))])
 def test_what_makes_no_sense_is_refused(says, function, arguments, monkeypatch):
     monkeypatch.setattr(three, "RATE", 1e9)
@@ -976,6 +977,8 @@ def test_a_text_of_your_own_is_learned_or_refused_before_it_starts(tmp_path):
     save = ["--save", tmp_path / "model"]
     for text, options, says in (("short.txt", save, "ten stories"), ("my.txt", [], "--save FOLDER"),
                                 ("my.txt", [*save, "dog"], "look at the model afterwards"),
+                                ("my.txt", ["--save", HERE / "model"], "model/mine"),
+                                ("my.txt", ["--save", tmp_path / "my.txt"], "can't be written to as a folder"),
                                 ("my.txt", [*save, "--dimensions", 3], "even number"),
                                 ("my.txt", [*save, "--passes", 0], "a pass"),
                                 ("my.txt", ["--save", tmp_path], "not made by")):
