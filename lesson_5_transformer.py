@@ -41,18 +41,18 @@ from stage import run_lesson, staircase, visible
 def attention_weights(query: Vector, keys: Matrix) -> Vector:
     """How much a query looks at each key, as shares of 1: dot products, then softmax.
 
-    Why the square root? Random vectors of 64 numbers have dot products of about 8, the
-    root of 64. Softmax would give nearly all to one key, by mere luck. So divide by it.
+    Random vectors of 64 numbers have dot products of about 8, the root of 64, and softmax
+    would give nearly all to one key, by mere luck. So they are divided by that root.
     """
-    scale = math.sqrt(len(query))
-    return softmax([dot(query, key) / scale for key in keys])
+    return softmax([dot(query, key) / math.sqrt(len(query)) for key in keys])
 
 
 def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     """Look at all keys, and bring home a mix of their values. That is all.
 
-    Say that a key has two numbers: a person? a verb? (All numbers here are made up.) After
-    "Tom likes Anna", "he" asks for a person. There are two, and it brings home the mean:
+    Here are the rows of "Tom", "likes", "Anna" and "he", with made-up numbers. A key has
+    two: a person? a verb? "he" asks for a person. Tom and Anna match alike, so it brings
+    home half of each value, the mean of [10, 1] and [30, 2]:
 
     >>> keys = [[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [0.0, 0.0]]
     >>> values = [[10.0, 1.0], [0.0, 0.0], [30.0, 2.0], [0.0, 0.0]]
@@ -60,7 +60,7 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
     [20.0, 1.5]
 
     As a table, with a row and a column for each token, a full block for a whole look, and
-    a dot for hardly any. Who asks for nothing looks at all alike:
+    a dot for hardly any. A query of zeros gives every token the same share:
 
     >>> queries = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]
     >>> looks = [attention_weights(queries[at], keys[:at + 1]) for at in range(4)]
@@ -80,9 +80,10 @@ def attention(query: Vector, keys: Matrix, values: Matrix) -> Vector:
 # %% Query, key and value
 # A token has one vector and needs three: the query asks, the key is found, the value is
 # brought home. A model learns a matrix for each. With one vector for all, a token would
-# look mostly at itself. But "barks" looks for a dog. And "he" asks who that is, and also
-# what he does: one look would bring home a mean of both. So several "heads" look, each with
-# a piece of query, key and value. A fourth matrix, the output, mixes what they find.
+# look mostly at itself, but "barks" looks for a dog. And a token may ask two things: "he"
+# asks who that is, and what he does. One look would bring home a mean of both. So several
+# "heads" look, each with a piece of query, key and value, and a fourth matrix, the output,
+# mixes what they find.
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
     """A matrix times a vector. Here a verb, [0, 1], comes to ask for a person, [5, 0]:
@@ -141,7 +142,7 @@ def sinusoid(position: int, dimensions: int) -> Vector:
 
 
 def turn(vector: Vector, angles: Vector) -> Vector:
-    """Turn pairs of numbers, like [2, 1] by a quarter to [-1, 2]; i is paired with i + D/2."""
+    """Turn pairs of numbers, such as [2, 1] by a quarter to [-1, 2]; here i goes with i + half."""
     half = len(vector) // 2
     pairs = list(zip(vector[:half], vector[half:], angles))
     return ([x * math.cos(by) - y * math.sin(by) for x, y, by in pairs]
@@ -190,7 +191,7 @@ def layer_norm(vector: Vector, weights: Vector, biases: Vector, epsilon: float) 
 
 
 def rms_norm(vector: Vector, weights: Vector, epsilon: float) -> Vector:
-    """The same without shift and biases, and nothing is lost (Zhang and Sennrich 2019).
+    """The same without shift and biases, which works as well (Zhang and Sennrich 2019).
 
     >>> [round(x, 2) for x in rms_norm([300.0, 400.0], [1.0, 1.0], epsilon=1e-5)]
     [0.85, 1.13]
@@ -230,7 +231,7 @@ def feed_forward(vector: Vector, up: Linear, down: Linear, activation: Callable)
 
 def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
                        activation: Callable) -> Vector:
-    """A gate says how much of each number passes; SwiGLU, with silu (Shazeer 2020)."""
+    """A second matrix, the gate, scales each number; SwiGLU, with silu (Shazeer 2020)."""
     return down([activation(x) * y for x, y in zip(gate(vector), up(vector))])
 
 
@@ -241,8 +242,8 @@ def gated_feed_forward(vector: Vector, gate: Linear, up: Linear, down: Linear,
 class Settings:
     """In what one transformer differs from another: sizes, and which functions it uses.
 
-    `heads` ask, and `key_value_heads` are asked. If these are fewer, neighbouring heads
-    share one ("grouped queries"), and there are fewer keys and values to remember.
+    `heads` have queries, and `key_value_heads` have keys and values. If these are fewer,
+    neighbouring heads share them ("grouped queries"), and there is less to remember.
     """
     dimensions: int                             # of a token's vector
     heads: int = 1
@@ -280,13 +281,13 @@ class Block:
 
     def __post_init__(self) -> None:
         self.cache = []     # the keys and values of each token so far
-        settings, parts = self.settings, (self.query, self.key, self.value)
-        sizes = [len(part.matrix) / settings.head_dim for part in parts]
-        if sizes != [settings.heads] + [settings.key_value_heads] * 2:
-            raise ValueError(f"query, key, value: {sizes} heads don't fit")
 
     def attend(self, vector: Vector, position: int) -> Vector:
-        """Remember the token's keys and values, and look back with every head."""
+        """Look back with every head, from the token at a position.
+
+        First the token gets a query, a key and a value for each head. Keys and values are kept
+        with those before. Then each head asks all in sight, and what they find is mixed.
+        """
         settings, found, self.looks = self.settings, [], []
         size = settings.head_dim
         queries, keys, values = (       # each cut into heads
@@ -297,9 +298,9 @@ class Block:
         in_sight = self.cache[settings.first_visible(position):]
         for head, query in enumerate(queries):
             query = settings.query_at(query, position)
-            shared = head * settings.key_value_heads // settings.heads
-            its_keys = [keys[shared] for keys, _ in in_sight]
-            its_values = [values[shared] for _, values in in_sight]
+            of = head * settings.key_value_heads // settings.heads    # its keys
+            its_keys = [keys[of] for keys, _ in in_sight]
+            its_values = [values[of] for _, values in in_sight]
             found += attention(query, its_keys, its_values)
             self.looks.append((query, its_keys))    # to be drawn
         return self.output(found)
@@ -367,8 +368,7 @@ class Transformer:
 
 
 # %% Transformer vs Mistral
-# Learn once, create any LLM: three columns of settings for one class. (The first is the half
-# that wrote. Another half read the sentence that was to be translated.)
+# Learn once, create any LLM: three columns of settings for one class (of 2017 the decoder).
 
 window = partial(sliding_window, size=4096)
 CHOICES = {
@@ -393,7 +393,7 @@ TRANSFORMER, GPT_2, MISTRAL = (Settings(**dict(zip(CHOICES, column)))
 
 # %% Set by hand
 # Write the weights down yourself, and a transformer is no secret any more. This one does
-# what every LLM learns (Olsson et al. 2022): after "A B … A" it says "B". In block 1 each
+# what LLMs learn, too (Olsson et al. 2022): after "A B … A" it says "B". In block 1 each
 # token notes the one before it: B notes "after A". In block 2 the second A looks for "after
 # A", finds B, and says it. ({(5, 2): 1.0} is a matrix of zeros but for row 5, column 2: it
 # copies number 2 to place 5.) A token's vector has four parts, with ids of b binary digits:
@@ -407,11 +407,11 @@ def set_blocks(settings: Settings, bits: int) -> list[Block]:
     """Block 1 copies the `now` of the token before; block 2 that of the token to come.
 
     Hand i of a query or key turns by 1/10^i per step. So hands 0 to 3 tell positions, and
-    those from 5 on hardly turn: they hold ids. In block 1 all keys are the same four hands,
-    and all queries are these, turned back by a step: they match best one step before.
-    In block 2 queries hold `now`, and keys `before`. The same id scores b, and another at
-    most b - 2, for one digit that differs is -1 in place of 1. If none is the same, the
-    start wins with b - 1, by its mark. Hand 3 takes off a little per step: the latest wins.
+    those from 5 on hardly turn: they hold ids. In block 1 every query is the four hands of
+    the keys, turned back by a step, so it fits best the token before. In block 2 queries
+    hold `now`, and keys `before`. The same id scores b, and another at most b - 2, for one
+    digit that differs is -1 in place of 1. If none is the same, the start wins with b - 1,
+    by its mark. Hand 3 takes off a little per step: of 1,500 tokens the latest match wins.
     """
     one, half = settings.dimensions - 1, settings.head_dim // 2
     hands = [1.0] * 4 + [0.0] * (2 * half - 4)
@@ -469,7 +469,7 @@ def induction_head(vocab_size: int, start: int = 0) -> Transformer:
     bits = max(2, (vocab_size - 1).bit_length())
     at = partial(rotate, base=10.0 ** (bits + 6))
     settings = Settings(3 * bits + 4, head_dim=2 * (bits + 6), epsilon=1e12,
-                        query_at=at, key_at=at)    # so large: norms do nothing
+                        query_at=at, key_at=at)     # norms do 1e6 / sqrt(1e12)
     codes = [[1.0 if id >> bit & 1 else -1.0 for bit in range(bits)] + [0.0]
              for id in range(vocab_size)]
     codes[start], gap = [0.0] * bits + [1.0], [0.0] * (2 * bits + 2)
