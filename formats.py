@@ -299,6 +299,7 @@ def cut_text(text: str, special_tokens: dict[str, int], rules: Rules,
     >>> list(cut_text("The cat<end>!", {"<end>": 256}, Rules(), "all"))
     [['The', ' cat'], 256, ['!']]
     """
+    require(isinstance(text, str), f"a text is needed, not {text!r}")
     require(allowed == "all" or not isinstance(allowed, str),
             f'allowed_special is a set of tokens or "all", not {allowed!r}')
     names = frozenset(special_tokens)

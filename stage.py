@@ -480,7 +480,7 @@ class _Player(doctest.DocTestRunner):
         test.examples = [example]
         is_wrong = self.run(test, out=lambda text: None, clear_globs=False).failed
         for line in re.sub(r"(?s)Traceback \(most recent.*?\n(?=\S)", "", self.got).splitlines():
-            self.say(line, "33", _cut if re.search(r"  |[█-▏│]", line) else _fill)
+            self.say(line or "\n", "33", _cut if re.search(r"  |[█-▏│]", line) else _fill)
         if is_wrong:
             self.say("but the lesson says:\n" + example.want, "1;31")
 

@@ -579,6 +579,7 @@ def test_special_tokens_are_plain_text_unless_allowed():
 @pytest.mark.parametrize("says, call, wrongs", [
     ("no id|list of numbers", lambda ids: two.course_tokenizer().show(ids), [
         [-1], [10 ** 9], ["1"], [None], [1.0], 5, "text", b"text", None]),
+    ("text is needed", lambda text: two.course_tokenizer().encode(text), [5, None, b"bytes", ["a"]]),
     ("set of tokens", lambda allowed: two.course_tokenizer().encode("a", allowed), ["<|endoftext|>"]),
     ("list of strings", lambda names: two.Tokenizer.train("text", 300, names), ["<a>", [""]]),
     ("too small", lambda names: two.Tokenizer.train("text", 256, names), [["<a>"]]),
