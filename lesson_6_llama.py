@@ -37,7 +37,7 @@ from lesson_4_sampling import SETTINGS, change_setting, generate_ids, softmax, w
 from lesson_5_transformer import (Block, Linear, Settings, Transformer, add, feed_forward, gated_feed_forward,
                                   gelu, induction_head, layer_norm, no_position, rms_norm, silu,
                                   sliding_window, speeds, times, turn, whole_text)
-from models import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_vocabulary, find_model, pack_columns,
+from formats import (MODELS, SMALL_LLAMA4, chat_form, check_config, check_vocabulary, find_model, pack_columns,
                     read_model, save_transformer, stop_ids, tensor_shapes, unpack_lanes, write_model)
 from stage import bar, chat, progress, run_lesson
 
@@ -112,7 +112,7 @@ def count_parameters(config: dict, active: bool = False) -> int:
 #   Llama 4   rotary     rms_norm    experts       its chunk   five more ideas
 #
 # The rest is only names: GPT-2 keeps q, k and v in one matrix, which it calls c_attn. When
-# models.py opens a folder, it gives the parts of all families the names of lesson 5.
+# formats.py opens a folder, it gives the parts of all families the names of lesson 5.
 
 def slow_down(all_speeds: Vector, factor: float, low: float, high: float, old_length: int) -> Vector:
     """Llama 3.1 and 3.2: turn the slow pairs more slowly, so that longer texts fit.
@@ -515,7 +515,7 @@ def question_ids(tokenizer: Tokenizer, question: str) -> list[int]:
 # 5. For an evening: a family that is missing, Mixtral. It has no shared expert, and what
 # the best say is weighted by the softmax of their scores alone. Write `answer_5(vector,
 # router, experts, activation, count)`. Then open a real one: the names go into
-# models.py, and the layer into `block_settings`.
+# formats.py, and the layer into `block_settings`.
 
 
 # %% On the command line

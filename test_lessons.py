@@ -35,7 +35,6 @@ import lesson_3_embeddings as three
 import lesson_4_sampling as four
 import lesson_5_transformer as five
 import lesson_6_llama as six
-import models
 import stage
 
 HERE = Path(__file__).resolve().parent
@@ -383,7 +382,7 @@ def test_a_text_is_the_same_in_every_locale():
 
 
 def test_the_lessons_import_only_downwards_and_every_public_function_has_a_docstring():
-    order = ["stage", "formats", "models", *(path.stem for path in LESSONS)]
+    order = ["stage", "formats", *(path.stem for path in LESSONS)]
     for place, name in enumerate(order):
         source = (HERE / f"{name}.py").read_text(encoding="utf-8")
         for node in ast.parse(source).body:
@@ -1401,7 +1400,7 @@ IDS = [7, 3, 59, 0, 12, 12, 5, 31, 44, 2, 8, 19]
 
 
 def write_small(folder, **changes):
-    models.write_model(folder, {**SMALL, **changes})
+    formats.write_model(folder, {**SMALL, **changes})
     return folder
 
 
@@ -1567,7 +1566,7 @@ def test_prefixes_and_what_older_files_have_besides(tmp_path):
     right = logits_of(write_small(tmp_path, **SHAPES["llama4"]))
     write_tensors(tmp_path, {**tensors_of(tmp_path, lambda name: "language_model." + name),
                              "vision_model.x": ("F32", (1,), [1.0])})
-    text = models.read_json(tmp_path / "config.json")
+    text = formats.read_json(tmp_path / "config.json")
     change_json(tmp_path / "config.json", model_type="llama4", architectures=["Llama4ForConditionalGeneration"], text_config=text)
     assert logits_of(tmp_path) == right
 
@@ -1602,8 +1601,8 @@ def test_what_there_is_no_code_for_is_refused_by_name(changes, named, tmp_path):
 
 
 def test_parameters_are_counted_of_what_a_config_means():
-    nested = {"model_type": "llama4", "text_config": {**models.SMALL_LLAMA4, "num_experts_per_tok": 2}}
-    short = {key: value for key, value in models.SMALL_LLAMA4.items() if key != "num_experts_per_tok"}
+    nested = {"model_type": "llama4", "text_config": {**formats.SMALL_LLAMA4, "num_experts_per_tok": 2}}
+    short = {key: value for key, value in formats.SMALL_LLAMA4.items() if key != "num_experts_per_tok"}
     whole = six.count_parameters(nested)
     one_expert = 2 * 3 * 16 * 24        # in two layers three matrices
     assert (six.count_parameters(nested, active=True), six.count_parameters(short, active=True)) == (
@@ -1614,12 +1613,12 @@ def test_no_value_of_a_config_ends_in_a_traceback():
     rng = random.Random(5)
     odd = [None, 0, -1, 1.5, "x", [], [1], {}, True, math.inf, math.nan, [[]], 10 ** 30, {"rope_type": "llama3"}]
     for changes in SHAPES.values():
-        keys = [key for key in models.check_config({**SMALL, **changes}) if isinstance(key, str)]
+        keys = [key for key in formats.check_config({**SMALL, **changes}) if isinstance(key, str)]
         keys += ["rope_scaling", "rope_parameters", "text_config", "architectures", "quantization_config"]
         for _ in range(300):
             config = {**SMALL, **changes, **{key: rng.choice(odd) for key in rng.sample(keys, rng.randrange(1, 3))}}
             try:
-                checked = models.check_config(config)
+                checked = formats.check_config(config)
                 if checked["num_hidden_layers"] < 100:
                     for layer in range(checked["num_hidden_layers"]):
                         six.block_settings(checked, layer, [], [])
@@ -1641,7 +1640,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(old, new, named, tmp_path):
 
 
 def test_it_says_how_much_memory_a_model_needs(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "_free_memory", lambda: [math.inf, 1e6])
+    monkeypatch.setattr(formats, "_free_memory", lambda: [math.inf, 1e6])
     with pytest.raises(ValueError, match="needs 0.1 GB of memory"):
         six.load_transformer(write_small(tmp_path))
 
