@@ -616,14 +616,14 @@ def small_file(tmp_path):
 def test_damaged_tokenizer_files_are_opened_or_refused(small_file):
     path, file = small_file
     opened = 0
-    for data in damaged(json.dumps(file, ensure_ascii=False).encode(), 2000, seed=5):
+    for data in damaged(json.dumps(file, ensure_ascii=False).encode(), 3000, seed=5):
         path.write_bytes(data)
         try:
             tokenizer = two.Tokenizer.load(path)
         except ValueError:
             continue
         opened += tokenizer.decode(tokenizer.encode("the cat <a>", "all")) == "the cat <a>"
-    assert opened > 30
+    assert opened > 40
 
 
 FIRST, LAST, ADDED = "pre_tokenizer/pretokenizers/0", "pre_tokenizer/pretokenizers/1", "added_tokens/1"
